@@ -1,0 +1,121 @@
+/* The conf door: one ini file becomes checked settings. */
+#ifndef GYRE_CONF_CONF_H
+#define GYRE_CONF_CONF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/addr.h"
+
+/* Settings are plain, immutable after conf_load, and shared by all rings. Every string ends with
+ * NUL and belongs to the conf. Members are named as their keys, with the unit where there is one;
+ * they, the parser, the defaults and the reference come from keys.def, a row each. */
+
+enum conf_balance { CONF_BALANCE_ROUND_ROBIN, CONF_BALANCE_LEAST_REQUESTS };
+
+struct conf_list {             /* a list key: comma-separated, and it may be repeated */
+    char **items;
+    uint32_t *lines;           /* where each stood */
+    uint32_t count;
+};
+
+struct conf_global {
+    uint32_t workers;          /* 0: auto, one per core that this process may use */
+    const char *user;          /* NULL: stay who we are */
+    uint32_t user_line;        /* 0: it was not set */
+    const char *access_log;    /* "off", "stderr", "stdout", or a file's path */
+    uint32_t access_log_line;
+    uint64_t drain_timeout_ms;
+    struct cidr *trusted_proxies;
+    uint32_t trusted_proxy_count;
+    uint32_t line;             /* of the section; 0: there was none */
+};
+
+struct conf_listener {
+    const char *name;
+    uint32_t line;
+    struct addr *binds;
+    uint32_t *bind_lines;
+    uint32_t bind_count;
+    struct conf_list certificate, key;
+    uint32_t redirect_https;   /* 0: no; else the port that the redirect names (443 for yes) */
+    const char *backend;       /* NULL: none */
+    int32_t backend_index;     /* in conf->backends, -1: none */
+    uint64_t head_timeout_ms, body_timeout_ms, idle_timeout_ms, send_timeout_ms, tunnel_timeout_ms;
+    uint64_t max_head, max_headers, max_body, max_connections;
+};
+
+struct conf_route {
+    const char *name;
+    uint32_t line;
+    struct conf_list host;     /* lower case; "example.org", "*.example.org"; none: every host */
+    const char *path;          /* a prefix, "/" by default */
+    const char *listener;      /* NULL: all */
+    int32_t listener_index;    /* -1: all */
+    const char *backend;
+    uint32_t backend_index;
+};
+
+struct conf_server {
+    struct addr addr;
+    uint32_t line;
+    uint32_t weight;
+};
+
+struct conf_backend {
+    const char *name;
+    uint32_t line;
+    struct conf_server *servers;
+    uint32_t server_count;
+    enum conf_balance balance;
+    uint64_t connect_timeout_ms, response_timeout_ms, stall_timeout_ms, keepalive_timeout_ms;
+    uint64_t keepalive;
+    uint32_t weight;           /* of servers that name none */
+};
+
+struct conf {
+    const char *path;          /* what messages name */
+    struct conf_global global;
+    struct conf_listener *listeners;
+    uint32_t listener_count;
+    struct conf_route *routes;
+    uint32_t route_count;
+    struct conf_backend *backends;
+    uint32_t backend_count;
+};
+
+/* What was wrong, in the order of the lines: "FILE:LINE: message". Zeroed before first use. Past
+ * CONF_ERRORS_MAX the last one says that there are more. */
+#define CONF_ERRORS_MAX 1000u
+struct conf_errors {
+    char **text;
+    uint32_t *lines;
+    uint32_t count;
+};
+
+/* Reads and checks the whole file, so that one run shows every error. NULL when there was any.
+ * Names of hosts are resolved. Files that the settings name are not opened and users not looked
+ * up (whoever does that reports with conf_error and the setting's line). */
+struct conf *conf_load(const char *path, struct conf_errors *);
+/* The same from memory; name is what messages call it. */
+struct conf *conf_load_text(const char *name, const char *text, struct conf_errors *);
+/* The conf behind `gyre --bind ... --backend ... [--certificate ... --key ...]`: one listener and
+ * one backend, both named main. Its path is "command line" and its lines are 0. */
+struct conf_flags {
+    const char *const *bind, *const *backend, *const *certificate, *const *key;
+    uint32_t bind_count, backend_count, certificate_count, key_count;
+};
+struct conf *conf_of_flags(const struct conf_flags *, struct conf_errors *);
+void conf_free(struct conf *);
+
+/* Puts an error in its place by line. Line 0: there is none, the message follows the path. */
+void conf_error(struct conf_errors *, const char *path, uint32_t line, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+void conf_errors_fini(struct conf_errors *);
+
+/* `gyre --doc keys` and `gyre --doc sample` (conf/gyre.ini), from keys.def. */
+void conf_doc_keys(FILE *);
+void conf_doc_sample(FILE *);
+
+#endif

@@ -1,0 +1,135 @@
+/* What the files of conf/ share: the rows of keys.def, and the state of one load. */
+#ifndef GYRE_CONF_CONF_PRIV_H
+#define GYRE_CONF_CONF_PRIV_H
+
+#include "base/str.h"
+#include "conf/conf.h"
+
+#define CONF_HOUR (3600ull * 1000)   /* times in ms */
+#define CONF_DAY (24 * CONF_HOUR)
+#define CONF_MIB (1024ull * 1024)
+#define CONF_GIB (1024 * CONF_MIB)
+
+/* --- The table ------------------------------------------------------------------------------- */
+
+#define NONE ""        /* the default of a key that needs none */
+#define NEEDED NULL    /* the default of a key that must be there */
+#define SAME NULL      /* the sample of a key that shows its default */
+
+enum conf_section {
+#define SECTION(section, sample, help) CONF_SECTION_##section,
+#define KEY(...)
+#define SERVER_KEY(...)
+#include "conf/keys.def"
+#undef SECTION
+    CONF_SECTION_COUNT,
+#define SECTION(...)
+#undef KEY
+#undef SERVER_KEY
+};
+
+enum conf_key_id {
+#define KEY(section, key, ...) KEY_##section##_##key,
+#define SERVER_KEY(key, ...) KEY_backend_##key,
+#include "conf/keys.def"
+#undef SECTION
+#undef KEY
+#undef SERVER_KEY
+    KEY_COUNT
+};
+_Static_assert(KEY_COUNT <= 64, "a set of keys is a uint64_t");
+
+enum conf_type {
+#define TYPE(type, member, release, help) TYPE_##type,
+#include "conf/types.def"
+#undef TYPE
+    TYPE_COUNT
+};
+
+struct conf_key {
+    enum conf_section section;
+    enum conf_type type;
+    const char *name, *fallback, *sample, *help;
+    uint64_t min, max;
+    size_t offset;           /* of the member, in its section's struct */
+    bool server;             /* also an option of a server */
+    size_t server_offset;    /* in struct conf_server */
+};
+
+const struct conf_key *key_row(enum conf_key_id);
+const char *section_word(enum conf_section);
+const char *section_sample(enum conf_section);
+const char *section_help(enum conf_section);
+bool section_is_named(enum conf_section);                  /* all but global */
+/* KEY_COUNT when the section has no such key. */
+enum conf_key_id key_find(enum conf_section, struct str name);
+
+/* --- The state of one load ------------------------------------------------------------------- */
+
+/* A section as it stood in the file; what was set, and where. */
+struct part {
+    enum conf_section section;
+    uint32_t index;               /* in the conf's array of its kind */
+    uint32_t line;
+    uint64_t seen;                /* keys that stood here, a set */
+    uint32_t lines[KEY_COUNT];    /* where each stood first */
+    uint64_t *server_seen;        /* for each server of a backend: its own options, a set */
+};
+
+struct load {
+    struct conf *conf;
+    struct conf_errors *errors;
+    struct str rest;              /* of the text, not yet read */
+    uint32_t line;                /* the one being read */
+    bool waiting;                 /* inih has not said what the line holds */
+    bool skipping;                /* in a section that nobody knows */
+    const char *flag;             /* what the value came from, where that was no file */
+    struct part *parts;
+    uint32_t part_count;
+};
+
+/* The part that keys go to now; NULL before the first section. */
+struct part *load_part(const struct load *);
+void *part_object(const struct load *, const struct part *);
+const char *part_name(const struct load *, const struct part *);   /* NULL for global */
+static inline bool part_has(const struct part *part, enum conf_key_id id) {
+    return (part->seen >> id & 1) != 0;
+}
+void load_error(struct load *, uint32_t line, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* An error of the line being read: "KEY = VALUE: message". */
+void value_error(struct load *, const struct conf_key *, struct str value, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* load.c: sections and keys, called by the reader and by inih. */
+void part_open(struct load *, enum conf_section, struct str name);
+void load_section(struct load *, struct str header);       /* "[listener web]" and what follows */
+void load_key(struct load *, struct str name, struct str value);
+/* lines.c: feeds the text to inih, line by line. */
+void load_lines(struct load *);
+/* types.c: sets member (of object) from the text of a value; says what is wrong with it. */
+void type_set(struct load *, const struct conf_key *, void *object, void *member, struct str);
+void type_release(const struct conf_key *, void *member);
+void type_print(struct text *, const struct conf_key *);   /* for the reference */
+/* servers.c: the value of the key `server`. */
+void type_set_SERVERS(struct load *, const struct conf_key *, void *object, void *member,
+                      struct str);
+/* check.c: what no single line shows. */
+void load_check(struct load *);
+
+/* --- Small tools ------------------------------------------------------------------------------ */
+
+/* Makes room for one more item behind count items; items may move. */
+void *items_grow(void *items, uint32_t count, size_t item_size);
+/* The word that was most likely meant: keeps the nearest of what it is shown. */
+struct nearest {
+    struct str wanted;
+    const char *word;          /* NULL: nothing is near */
+    uint32_t distance;
+};
+void nearest_show(struct nearest *, const char *candidate);
+/* "; did you mean X?", or instead; returns p. */
+#define HINT_MAX 128
+const char *nearest_hint(const struct nearest *, const char *instead, char p[HINT_MAX]);
+
+#endif

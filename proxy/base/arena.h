@@ -1,0 +1,29 @@
+/* Memory that lives and dies with one message. */
+#ifndef GYRE_BASE_ARENA_H
+#define GYRE_BASE_ARENA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/pool.h"
+
+/* Chunks come from a pool of the ring (objects of ARENA_CHUNK bytes); a larger request gets a
+ * block of its own. Nothing is freed alone; arena_fini gives all of it back. */
+#define ARENA_CHUNK 4096u
+
+struct arena_block;
+struct arena {
+    struct pool *chunks;
+    struct arena_block *blocks;   /* newest first */
+    uint8_t *at, *end;            /* what is left of the newest chunk */
+};
+
+/* Takes no memory before the first arena_get. */
+void arena_init(struct arena *, struct pool *chunks);
+void arena_fini(struct arena *);
+/* Aligned to 8 bytes; never NULL. */
+void *arena_get(struct arena *, size_t size);
+/* Makes the newest piece (p, of old bytes) larger, in place where it can. */
+void *arena_grow(struct arena *, void *p, size_t old, size_t size);
+
+#endif

@@ -1,0 +1,342 @@
+/* Segments, their pools, and queues of slices. */
+#include "base/buf.h"
+
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/ensure.h"
+#include "base/mem.h"
+
+#define SEG_MAGIC 0x53454721u
+#define SEGPOOL_MAGIC 0x53504f4cu
+
+/* Below this many bytes a waiting slice of a receive buffer is always copied out. */
+#define SETTLE_SMALL 4096u
+
+/* --- Pools of segments ------------------------------------------------------------------------ */
+
+/* Headers of a slab's segments; their bytes are one mapping, untouched until used. */
+struct segpool_slab {
+    struct segpool_slab *next;
+    uint8_t *bytes;
+    size_t mapped;
+    uint32_t count;
+    struct seg segs[];
+};
+
+void segpool_init(struct segpool *pool, const char *name, uint32_t seg_size, uint32_t live_max,
+                  bool receive) {
+    *pool = (struct segpool){.magic = SEGPOOL_MAGIC, .name = name, .seg_size = seg_size,
+                             .live_max = live_max, .receive = receive};
+    list_init(&pool->free);
+}
+
+void segpool_fini(struct segpool *pool) {
+    ensure_magic(pool, SEGPOOL_MAGIC);
+    ensure(pool->live == 0);
+    while (pool->slabs != NULL) {
+        struct segpool_slab *slab = pool->slabs;
+        pool->slabs = slab->next;
+        munmap(slab->bytes, slab->mapped);
+        mem_free(slab);
+    }
+    pool->magic = 0;
+}
+
+static bool segpool_grow(struct segpool *pool) {
+    uint32_t count = (1u << 20) / pool->seg_size;
+    count = count < 8 ? 8 : count;
+    size_t size = (size_t)count * pool->seg_size;
+    void *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (bytes == MAP_FAILED) {
+        return false;
+    }
+    struct segpool_slab *slab = mem_zero(sizeof *slab + count * sizeof(struct seg));
+    slab->next = pool->slabs;
+    slab->bytes = bytes;
+    slab->mapped = size;
+    slab->count = count;
+    pool->slabs = slab;
+    for (uint32_t i = 0; i < count; i++) {
+        struct seg *seg = &slab->segs[i];
+        *seg = (struct seg){.magic = SEG_MAGIC, .size = pool->seg_size, .home = pool,
+                            .data = slab->bytes + (size_t)i * pool->seg_size};
+        list_append(&pool->free, &seg->free);
+    }
+    return true;
+}
+
+struct seg *seg_new(struct segpool *pool) {
+    ensure_magic(pool, SEGPOOL_MAGIC);
+    if (pool->live_max != 0 && pool->live >= pool->live_max) {
+        return NULL;
+    }
+    if (list_empty(&pool->free) && !segpool_grow(pool)) {
+        return NULL;
+    }
+    struct seg *seg = container_of(list_pop(&pool->free), struct seg, free);
+    ensure(seg->magic == SEG_MAGIC && seg->refs == 0);
+    seg->refs = 1;
+    seg->used = 0;
+    if (++pool->live > pool->live_peak) {
+        pool->live_peak = pool->live;
+    }
+    return seg;
+}
+
+struct seg *seg_new_sized(uint32_t size) {
+    struct seg *seg = mem_alloc(sizeof *seg + size);
+    *seg = (struct seg){.magic = SEG_MAGIC, .refs = 1, .size = size};
+    seg->data = (uint8_t *)(seg + 1);
+    return seg;
+}
+
+void seg_unref(struct seg *seg) {
+    ensure_magic(seg, SEG_MAGIC);
+    ensure(seg->refs > 0);
+    if (--seg->refs > 0) {
+        return;
+    }
+    struct segpool *pool = seg->home;
+    if (pool == NULL) {
+        mem_free(seg);
+        return;
+    }
+    pool->live--;
+    list_prepend(&pool->free, &seg->free);   /* the warmest first */
+    if (pool->home != NULL) {
+        pool->home(pool);
+    }
+}
+
+/* --- Queues ------------------------------------------------------------------------------------ */
+
+void bufq_init(struct bufq *q, uint32_t mark, struct segpool *copies) {
+    *q = (struct bufq){.mark = mark, .copies = copies};
+}
+
+void bufq_fini(struct bufq *q) {
+    bufq_drop(q, q->bytes);
+    bufq_shrink(q);
+}
+
+void bufq_shrink(struct bufq *q) {
+    if (q->count == 0) {
+        mem_free(q->v);
+        q->v = NULL;
+        q->head = q->cap = 0;
+    }
+}
+
+static struct slice *slice_at(const struct bufq *q, uint32_t i) {
+    return &q->v[(q->head + i) & (q->cap - 1u)];
+}
+
+static struct slice *slice_last(const struct bufq *q) {
+    return q->count == 0 ? NULL : slice_at(q, q->count - 1u);
+}
+
+static void queue_grow(struct bufq *q) {
+    uint32_t cap = q->cap == 0 ? 4 : q->cap * 2u;
+    ensure(cap <= 32768);
+    struct slice *v = mem_alloc(cap * sizeof *v);
+    for (uint32_t i = 0; i < q->count; i++) {
+        v[i] = *slice_at(q, i);
+    }
+    mem_free(q->v);
+    q->v = v;
+    q->head = 0;
+    q->cap = (uint16_t)cap;
+}
+
+/* Appends a slice and takes over one reference on seg. */
+static void slice_append(struct bufq *q, struct seg *seg, uint32_t off, uint32_t len) {
+    ensure(len > 0 && off + len <= seg->size);
+    struct slice *last = slice_last(q);
+    q->bytes += len;
+    if (last != NULL && last->seg == seg && last->off + last->len == off) {
+        last->len += len;
+        seg_unref(seg);
+        return;
+    }
+    if (q->count == q->cap) {
+        queue_grow(q);
+    }
+    q->count++;
+    *slice_last(q) = (struct slice){seg, off, len};
+}
+
+void bufq_push(struct bufq *q, struct seg *seg, uint32_t off, uint32_t len) {
+    if (len > 0) {
+        slice_append(q, seg_ref(seg), off, len);
+    }
+}
+
+/* The segment that more copied bytes can be written to: the last one, when it is of the copies'
+ * pool, nobody else holds it, and our slice ends where its used part ends. */
+static struct seg *open_seg(const struct bufq *q) {
+    struct slice *last = slice_last(q);
+    if (last == NULL || last->seg->home != q->copies || last->seg->home == NULL ||
+        last->seg->refs != 1 || last->off + last->len != last->seg->used) {
+        return NULL;
+    }
+    return last->seg;
+}
+
+uint8_t *bufq_reserve(struct bufq *q, uint32_t want, uint32_t *got) {
+    ensure(q->copies != NULL && want <= q->copies->seg_size);
+    struct seg *seg = open_seg(q);
+    if (seg != NULL && seg->size - seg->used >= want && seg->used < seg->size) {
+        *got = seg->size - seg->used;
+        return seg->data + seg->used;
+    }
+    seg = seg_new(q->copies);
+    if (seg == NULL) {
+        /* Copies are bounded by what is copied, not by their pool. */
+        seg = seg_new_sized(q->copies->seg_size);
+    }
+    if (q->count == q->cap) {
+        queue_grow(q);
+    }
+    q->count++;
+    *slice_last(q) = (struct slice){seg, 0, 0};
+    *got = seg->size;
+    return seg->data;
+}
+
+void bufq_commit(struct bufq *q, uint32_t len) {
+    struct slice *last = slice_last(q);
+    ensure(last != NULL && last->seg->refs == 1 && last->off + last->len + len <= last->seg->size);
+    last->len += len;
+    last->seg->used = last->off + last->len;
+    q->bytes += len;
+    if (last->len == 0) {
+        seg_unref(last->seg);
+        q->count--;
+    }
+}
+
+void bufq_copy(struct bufq *q, const void *from, uint32_t len) {
+    const uint8_t *p = from;
+    while (len > 0) {
+        uint32_t got;
+        uint8_t *to = bufq_reserve(q, 1, &got);
+        uint32_t n = len < got ? len : got;
+        memcpy(to, p, n);
+        bufq_commit(q, n);
+        p += n;
+        len -= n;
+    }
+}
+
+/* Takes up to max bytes off the front as a slice whose reference passes to the caller. */
+static struct slice slice_take(struct bufq *q, uint32_t max) {
+    struct slice *first = slice_at(q, 0);
+    struct slice out = *first;
+    if (out.len > max) {
+        out.len = max;
+        seg_ref(out.seg);
+        first->off += max;
+        first->len -= max;
+    } else {
+        q->head = (uint16_t)((q->head + 1u) & (q->cap - 1u));
+        q->count--;
+    }
+    q->bytes -= out.len;
+    return out;
+}
+
+uint32_t bufq_move(struct bufq *to, struct bufq *from, uint32_t max) {
+    uint32_t moved = 0;
+    while (moved < max && from->count > 0) {
+        struct slice s = slice_take(from, max - moved);
+        moved += s.len;
+        slice_append(to, s.seg, s.off, s.len);
+    }
+    return moved;
+}
+
+uint32_t bufq_move_small(struct bufq *to, struct bufq *from, uint32_t max, uint32_t copy_max) {
+    uint32_t moved = 0;
+    while (moved < max && from->count > 0) {
+        struct slice s = slice_take(from, max - moved);
+        moved += s.len;
+        if (s.len <= copy_max) {
+            bufq_copy(to, s.seg->data + s.off, s.len);
+            seg_unref(s.seg);
+        } else {
+            slice_append(to, s.seg, s.off, s.len);
+        }
+    }
+    return moved;
+}
+
+int bufq_peek(const struct bufq *q, uint32_t skip, struct iovec *iov, int iov_max) {
+    int n = 0;
+    for (uint32_t i = 0; i < q->count && n < iov_max; i++) {
+        const struct slice *s = slice_at(q, i);
+        if (skip >= s->len) {
+            skip -= s->len;
+            continue;
+        }
+        iov[n++] = (struct iovec){s->seg->data + s->off + skip, s->len - skip};
+        skip = 0;
+    }
+    return n;
+}
+
+void bufq_drop(struct bufq *q, uint32_t len) {
+    ensure(len <= q->bytes);
+    while (len > 0) {
+        struct slice s = slice_take(q, len);
+        len -= s.len;
+        seg_unref(s.seg);
+    }
+}
+
+uint32_t bufq_read(const struct bufq *q, void *to, uint32_t len) {
+    uint8_t *p = to;
+    uint32_t done = 0;
+    for (uint32_t i = 0; i < q->count && done < len; i++) {
+        const struct slice *s = slice_at(q, i);
+        uint32_t n = s->len < len - done ? s->len : len - done;
+        memcpy(p + done, s->seg->data + s->off, n);
+        done += n;
+    }
+    return done;
+}
+
+/* --- Settling ---------------------------------------------------------------------------------- */
+
+static bool slice_pins(const struct slice *s) {
+    const struct segpool *pool = s->seg->home;
+    if (pool == NULL || !pool->receive) {
+        return false;
+    }
+    bool scarce = pool->live_max != 0 && pool->live > pool->live_max / 2;
+    return scarce || s->len <= SETTLE_SMALL;
+}
+
+bool bufq_pins(const struct bufq *q) {
+    for (uint32_t i = 0; i < q->count; i++) {
+        if (slice_pins(slice_at(q, i))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void bufq_settle(struct bufq *q) {
+    for (uint32_t i = 0; i < q->count; i++) {
+        struct slice *s = slice_at(q, i);
+        if (!slice_pins(s)) {
+            continue;
+        }
+        struct seg *copy = seg_new_sized(s->len);
+        memcpy(copy->data, s->seg->data + s->off, s->len);
+        copy->used = s->len;
+        seg_unref(s->seg);
+        s->seg = copy;
+        s->off = 0;
+    }
+}

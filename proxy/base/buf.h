@@ -1,0 +1,103 @@
+/* Who owns bytes: segments, slices, and queues of slices. */
+#ifndef GYRE_BASE_BUF_H
+#define GYRE_BASE_BUF_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/list.h"
+
+/* A segment is a piece of memory with a count of holders. It belongs to one ring (one thread);
+ * its count is a plain integer. At 0 it goes home. */
+struct seg {
+    unsigned magic;
+    uint32_t refs;
+    uint32_t size;          /* bytes at data */
+    uint32_t used;          /* bytes written so far, by whoever fills it (copies only) */
+    struct segpool *home;
+    uint8_t *data;
+    struct list_node free;  /* in its pool, while refs is 0 */
+};
+
+/* A pool of segments of one size. Memory is mapped at once and touched page by page as it is
+ * used; the bound is on segments handed out. */
+struct segpool {
+    unsigned magic;
+    const char *name;
+    uint32_t seg_size;
+    uint32_t live, live_max, live_peak;   /* live_max 0: no bound */
+    bool receive;                         /* receive buffers: scarce, never to wait for a peer */
+    struct list_node free;
+    struct segpool_slab *slabs;
+    void (*home)(struct segpool *);       /* NULL, or told when a segment has come home */
+};
+
+void segpool_init(struct segpool *, const char *name, uint32_t seg_size, uint32_t live_max,
+                  bool receive);
+void segpool_fini(struct segpool *);      /* ensures that nothing is live */
+/* refs 1, used 0; NULL at the bound. */
+struct seg *seg_new(struct segpool *);
+/* A segment of any size straight from the C library; it has no pool to wait for. */
+struct seg *seg_new_sized(uint32_t size);
+static inline struct seg *seg_ref(struct seg *s) {
+    s->refs++;
+    return s;
+}
+void seg_unref(struct seg *);
+
+/* A queue of slices: bytes in order, none of them copied unless somebody says so. */
+struct slice {
+    struct seg *seg;        /* holds one ref */
+    uint32_t off, len;
+};
+struct bufq {
+    struct slice *v;        /* a ring of cap slices; NULL while nothing was ever pushed */
+    uint16_t head, count, cap;
+    uint32_t bytes;
+    uint32_t mark;          /* where the writer should stop; a mark, not a wall */
+    struct segpool *copies; /* where bufq_copy and bufq_reserve take segments from */
+};
+
+void bufq_init(struct bufq *, uint32_t mark, struct segpool *copies);
+void bufq_fini(struct bufq *);            /* drops all */
+void bufq_shrink(struct bufq *);          /* gives the slice array back when empty */
+/* mark - bytes, never negative. */
+static inline uint32_t bufq_room(const struct bufq *q) {
+    return q->bytes < q->mark ? q->mark - q->bytes : 0;
+}
+/* Appends bytes of seg; takes a ref of its own; merges with its neighbour where contiguous. */
+void bufq_push(struct bufq *, struct seg *, uint32_t off, uint32_t len);
+/* Appends a copy of the bytes, behind the last copied bytes where the segment has room. */
+void bufq_copy(struct bufq *, const void *, uint32_t len);
+/* Room to write into, at least `want` (at most the copies' segment size) contiguous bytes behind
+ * the last slice; *got says how many. Valid until the next call on this queue. */
+uint8_t *bufq_reserve(struct bufq *, uint32_t want, uint32_t *got);
+/* len bytes of what bufq_reserve returned have been written. */
+void bufq_commit(struct bufq *, uint32_t len);
+/* Moves up to max bytes, in order, without copying; returns how many were moved. */
+uint32_t bufq_move(struct bufq *to, struct bufq *from, uint32_t max);
+/* Moves as bufq_move does, but bytes of receive buffers in pieces of up to copy_max are copied, so
+ * that what is small rides in one segment (one iovec) with what was copied before it. */
+uint32_t bufq_move_small(struct bufq *to, struct bufq *from, uint32_t max, uint32_t copy_max);
+/* Fills iov with the bytes from skip on; returns the number of entries. */
+int bufq_peek(const struct bufq *, uint32_t skip, struct iovec *, int iov_max);
+/* The first contiguous bytes; NULL when empty. */
+static inline const uint8_t *bufq_front(const struct bufq *q, uint32_t *len) {
+    if (q->count == 0) {
+        *len = 0;
+        return NULL;
+    }
+    *len = q->v[q->head].len;
+    return q->v[q->head].seg->data + q->v[q->head].off;
+}
+void bufq_drop(struct bufq *, uint32_t len);
+/* Copies the first len bytes out without dropping them; returns how many there were. */
+uint32_t bufq_read(const struct bufq *, void *, uint32_t len);
+/* The bytes of this queue will wait for a peer: what lies in receive buffers is copied out where
+ * it is small, or where their pool runs low, and the buffers go home. */
+void bufq_settle(struct bufq *);
+/* True when bufq_settle would copy something. */
+bool bufq_pins(const struct bufq *);
+
+#endif

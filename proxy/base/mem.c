@@ -1,0 +1,38 @@
+/* malloc that does not return NULL. */
+#include "base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/ensure.h"
+
+void *mem_alloc(size_t size) {
+    void *p = malloc(size ? size : 1);
+    ensure(p != NULL && "out of memory");
+    return p;
+}
+
+void *mem_zero(size_t size) {
+    void *p = calloc(1, size ? size : 1);
+    ensure(p != NULL && "out of memory");
+    return p;
+}
+
+void *mem_grow(void *old, size_t size) {
+    void *p = realloc(old, size ? size : 1);
+    ensure(p != NULL && "out of memory");
+    return p;
+}
+
+char *mem_copy(const char *from, size_t len) {
+    char *p = mem_alloc(len + 1);
+    if (len != 0) {
+        memcpy(p, from, len);
+    }
+    p[len] = '\0';
+    return p;
+}
+
+void mem_free(void *p) {
+    free(p);
+}

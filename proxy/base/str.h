@@ -1,0 +1,60 @@
+/* Counted strings, and a bounded writer of text. */
+#ifndef GYRE_BASE_STR_H
+#define GYRE_BASE_STR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Bytes that somebody else owns. Not NUL-terminated. */
+struct str {
+    const char *p;
+    uint32_t len;
+};
+
+#define STR(literal) ((struct str){(literal), sizeof(literal) - 1})
+#define STR_FMT "%.*s"
+#define STR_ARG(s) (int)(s).len, (s).p
+
+static inline struct str str_of(const char *cstring) {
+    return (struct str){cstring, (uint32_t)strlen(cstring)};
+}
+
+static inline bool str_eq(struct str a, struct str b) {
+    return a.len == b.len && (a.len == 0 || memcmp(a.p, b.p, a.len) == 0);
+}
+
+/* ASCII letters only; the locale is never asked. */
+static inline char char_lower(char c) {
+    return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+}
+
+bool str_eq_fold(struct str a, struct str b);
+bool str_starts(struct str s, struct str prefix);
+bool str_ends_fold(struct str s, struct str suffix);
+struct str str_trim(struct str s);                       /* blanks and tabs, both ends */
+/* Decimal digits only, at least one, no sign, no overflow. */
+bool str_to_u64(struct str s, uint64_t *value);
+/* Cuts the next element of a comma list off *rest, trimmed. Empty elements are skipped. False at
+ * the end of the list. (RFC 9110 5.6.1) */
+bool str_next_element(struct str *rest, struct str *element);
+/* True when the comma list holds the token, without regard to case. */
+bool str_list_has(struct str list, struct str token);
+
+/* A writer into memory that the caller owns. Past cap it writes nothing more and sets cut. */
+struct text {
+    char *p;
+    uint32_t len, cap;
+    bool cut;
+};
+
+static inline struct text text_on(char *p, uint32_t cap) {
+    return (struct text){p, 0, cap, false};
+}
+void text_str(struct text *, struct str);
+void text_char(struct text *, char);
+void text_u64(struct text *, uint64_t value);
+void text_fmt(struct text *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,221 @@
+/* The access log: one line an exchange, gathered per ring, appended without ever waiting. */
+#include <errno.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "exchange/exchange_priv.h"
+
+/* The longest line; what is longer is cut inside its quotes. */
+#define LINE_MAX_BYTES 4096u
+/* A line is in the file at most so late. */
+#define FLUSH_MS 200u
+
+/* --- Writing -------------------------------------------------------------------------------------- */
+
+static void write_start(struct accesslog *log);
+
+static void take_next(struct accesslog *log) {
+    if (log->next_fd < 0) {
+        return;
+    }
+    if (log->owned) {
+        (void)sys_close(log->fd);
+    }
+    log->fd = log->next_fd;
+    log->next_fd = -1;
+    log->owned = true;
+}
+
+static void accesslog_done(struct op *op, int res, struct seg *seg, bool armed) {
+    (void)seg;
+    (void)armed;
+    struct accesslog *log = container_of(op, struct accesslog, write);
+    if (res <= 0 && res != -EINTR && res != -EAGAIN) {
+        uint32_t lost = 0;   /* no space, or nobody reads: these lines are gone, and told of */
+        for (uint32_t i = log->writing_off; i < log->writing_len; i++) {
+            lost += log->writing[i] == '\n';
+        }
+        stats_add(ring_stats(log->ring), STAT_LOG_DROPPED, lost);
+        log->writing_off = log->writing_len;
+    } else if (res > 0) {
+        log->writing_off += (uint32_t)res;
+    }
+    write_start(log);
+}
+
+/* How much goes into one write: all of it, or as many whole lines as a pipe takes at once without
+ * mixing them with those of other rings. */
+static uint32_t write_len(const struct accesslog *log) {
+    uint32_t left = log->writing_len - log->writing_off;
+    if (!log->whole_lines || left <= PIPE_BUF) {
+        return left;
+    }
+    const char *from = log->writing + log->writing_off;
+    const char *last = memrchr(from, '\n', PIPE_BUF);
+    return last != NULL ? (uint32_t)(last - from) + 1 : PIPE_BUF;
+}
+
+static void write_start(struct accesslog *log) {
+    if (log->fd < 0 || !op_idle(&log->write)) {
+        return;
+    }
+    if (log->writing_off == log->writing_len) {
+        take_next(log);
+        char *empty = log->writing;
+        log->writing = log->filling;
+        log->writing_len = log->filling_len;
+        log->writing_off = 0;
+        log->filling = empty;
+        log->filling_len = 0;
+    }
+    if (log->writing_len > log->writing_off) {
+        op_write(log->ring, &log->write, log->fd, log->writing + log->writing_off,
+                 write_len(log));
+    }
+}
+
+static void flush_fired(struct timer *timer) {
+    write_start(container_of(timer, struct accesslog, flush));
+}
+
+bool accesslog_flush(struct accesslog *log) {
+    write_start(log);
+    return log->fd < 0 ||
+           (op_idle(&log->write) && log->filling_len == 0 && log->writing_off == log->writing_len);
+}
+
+void accesslog_init(struct accesslog *log, struct ring *ring, int fd, bool owned) {
+    *log = (struct accesslog){.ring = ring, .fd = fd, .next_fd = -1, .owned = owned};
+    op_init(&log->write, accesslog_done);
+    timer_init(&log->flush, flush_fired);
+    if (fd >= 0) {
+        struct stat st;
+        log->whole_lines = fstat(fd, &st) == 0 && !S_ISREG(st.st_mode);
+        log->filling = mem_alloc(ACCESSLOG_BYTES);
+        log->writing = mem_alloc(ACCESSLOG_BYTES);
+    }
+}
+
+void accesslog_reopen(struct accesslog *log, int fd) {
+    if (log->next_fd >= 0) {
+        (void)sys_close(log->next_fd);
+    }
+    log->next_fd = fd;
+    write_start(log);
+}
+
+void accesslog_fini(struct accesslog *log) {
+    ensure(op_idle(&log->write));
+    timer_cancel(log->ring, &log->flush);
+    take_next(log);
+    if (log->owned && log->fd >= 0) {
+        (void)sys_close(log->fd);
+    }
+    mem_free(log->filling);
+    mem_free(log->writing);
+}
+
+/* --- The line --------------------------------------------------------------------------------------- */
+
+/* Nothing that a client sent may end a line or a quoted field, or be taken for an escape. */
+static void text_quoted(struct text *text, struct str s) {
+    static const char digits[] = "0123456789abcdef";
+    for (uint32_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if (c < 0x20 || c == '"' || c == '\\' || c >= 0x7f) {
+            char escaped[4] = {'\\', 'x', digits[c >> 4], digits[c & 15]};
+            text_str(text, (struct str){escaped, 4});
+        } else {
+            text_char(text, (char)c);
+        }
+    }
+}
+
+static void text_field(struct text *text, const struct head *head, enum field_id id) {
+    struct field *f = head != NULL ? head_find(head, id) : NULL;
+    text_str(text, STR(" \""));
+    if (f == NULL) {
+        text_char(text, '-');
+    } else {
+        text_quoted(text, (struct str){f->value.p, f->value.len < 1024 ? f->value.len : 1024});
+    }
+    text_char(text, '"');
+}
+
+static void text_ms(struct text *text, const char *name, uint64_t us) {
+    text_fmt(text, " %s=%llu.%03llu", name, (unsigned long long)(us / 1000),
+             (unsigned long long)(us % 1000));
+}
+
+/* [21/Nov/2026:09:30:00 +0000], made once a second. */
+static void text_time(struct text *text, uint64_t wall_us) {
+    static _Thread_local time_t made;
+    static _Thread_local char line[40];
+    time_t now = (time_t)(wall_us / 1000000);
+    if (now != made || line[0] == '\0') {
+        struct tm tm;
+        gmtime_r(&now, &tm);
+        strftime(line, sizeof line, " - - [%d/%b/%Y:%H:%M:%S +0000] \"", &tm);
+        made = now;
+    }
+    text_str(text, str_of(line));
+}
+
+static void text_request(struct text *text, const struct head *head) {
+    if (head == NULL || head->method_name.len == 0) {
+        text_char(text, '-');
+        return;
+    }
+    text_quoted(text, head->method_name);
+    text_char(text, ' ');
+    text_quoted(text, (struct str){head->target.p,
+                                   head->target.len < 1500 ? head->target.len : 1500});
+    text_str(text, head->minor == 0 ? STR(" HTTP/1.0") : STR(" HTTP/1.1"));
+}
+
+static void text_times(struct text *text, const struct exchange *e) {
+    uint64_t now = ring_now_us(e->room->ring);
+    text_str(text, STR(" backend="));
+    text_str(text, e->backend != NULL ? str_of(e->backend->name) : STR("-"));
+    text_str(text, STR(" server="));
+    text_str(text, e->lease.server != NULL ? str_of(e->lease.server->name) : STR("-"));
+    text_ms(text, "connect_ms", e->connected_us);
+    text_ms(text, "first_ms", e->first_us > e->began_us ? e->first_us - e->began_us : 0);
+    text_ms(text, "total_ms", now > e->began_us ? now - e->began_us : 0);
+    text_str(text, STR(" tries="));
+    text_u64(text, e->lease.tries + (e->retried ? 1u : 0u));
+}
+
+void accesslog_write(struct accesslog *log, const struct exchange *e) {
+    if (log->fd < 0) {
+        return;
+    }
+    if (log->filling_len + LINE_MAX_BYTES > ACCESSLOG_BYTES) {
+        write_start(log);
+    }
+    if (log->filling_len + LINE_MAX_BYTES > ACCESSLOG_BYTES) {
+        stats_add(ring_stats(log->ring), STAT_LOG_DROPPED, 1);
+        return;
+    }
+    struct text text = text_on(log->filling + log->filling_len, LINE_MAX_BYTES - 1);
+    char printed[ADDR_TEXT_MAX];
+    text_str(&text, str_of(endpoint_print(&e->client, printed)));
+    text_time(&text, ring_wall_us(log->ring));
+    text_request(&text, e->request);
+    text_fmt(&text, "\" %u %llu", e->status != 0 ? e->status : 499u,
+             (unsigned long long)e->down->tx_bytes);
+    text_field(&text, e->request, FIELD_REFERER);
+    text_field(&text, e->request, FIELD_USER_AGENT);
+    text_times(&text, e);
+    text_str(&text, STR(" close="));
+    text_str(&text, str_of(close_word(e->why)));
+    text_str(&text, STR(" id="));
+    text_quoted(&text, e->id.len > 0 ? e->id : STR("-"));
+    text.p[text.len] = '\n';
+    log->filling_len += text.len + 1;
+    if (!timer_armed(&log->flush) && op_idle(&log->write)) {
+        timer_arm(log->ring, &log->flush, FLUSH_MS);
+    }
+}

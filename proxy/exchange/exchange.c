@@ -1,0 +1,107 @@
+/* The life of an exchange: out of the inbox, through its steps, into the log. */
+#include "exchange/exchange_priv.h"
+
+/* Steps run at one go; an exchange that finds ever more to do lets others have their turn. */
+#define STEPS_PER_RUN 16u
+
+static enum step (*const steps[STEP_COUNT])(struct exchange *) = {
+#define STEP(name) step_##name,
+#include "exchange/step.def"
+#undef STEP
+};
+
+enum step exchange_fail(struct exchange *e, enum close_reason why) {
+    ensure(why != CLOSE_NONE);
+    if (e->why == CLOSE_NONE) {
+        e->why = (uint8_t)why;
+    }
+    /* Before the final head there is a page for every reason; after it only the cut is left. */
+    if (!e->head_sent && reply_status(why) != 0) {
+        return STEP_reply;
+    }
+    e->cut = true;
+    return STEP_done;
+}
+
+/* The client's side broke. Where gyre itself stopped reading (a body too long, too slow) the
+ * client is still there and gets its answer. */
+static enum step exchange_down_lost(struct exchange *e) {
+    e->down->ready &= (uint8_t)~STREAM_LOST;
+    return exchange_fail(e, e->down->why);
+}
+
+static void exchange_free(struct exchange *e) {
+    struct exchanges *room = e->room;
+    timer_cancel(room->ring, &e->timer);
+    task_cancel(room->ring, &e->task);
+    room->generation_holders--;
+    e->magic = 0;
+    pool_put(&room->pool, e);
+}
+
+static void exchange_run(struct task *task) {
+    struct exchange *e = container_of(task, struct exchange, task);
+    ensure_magic(e, EXCHANGE_MAGIC);
+    for (unsigned i = 0; i < STEPS_PER_RUN; i++) {
+        enum step now = e->step;
+        enum step next = (e->down->ready & STREAM_LOST) != 0 && now != STEP_done
+                             ? exchange_down_lost(e)
+                             : steps[now](e);
+        if (now == STEP_done) {
+            exchange_free(e);
+            return;
+        }
+        if (next == now) {
+            return;
+        }
+        e->step = (uint8_t)next;
+    }
+    task_yield(e->room->ring, &e->task);
+}
+
+static void exchange_late(struct timer *timer) {
+    struct exchange *e = container_of(timer, struct exchange, timer);
+    e->late = true;
+    task_wake(e->room->ring, &e->task);
+}
+
+static void exchange_new(struct exchanges *room, struct stream *down) {
+    struct exchange *e = pool_get(&room->pool);
+    *e = (struct exchange){.magic = EXCHANGE_MAGIC, .step = STEP_head, .room = room,
+                           .generation = room->generation, .down = down,
+                           .began_us = down->began_us};
+    room->generation_holders++;
+    task_init(&e->task, exchange_run);
+    timer_init(&e->timer, exchange_late);
+    down->owner = &e->task;
+    exchange_run(&e->task);
+}
+
+static void front_run(struct task *task) {
+    struct exchanges *room = container_of(task, struct exchanges, front);
+    for (struct stream *down; (down = inbox_pop(&room->inbox)) != NULL;) {
+        exchange_new(room, down);
+    }
+}
+
+void exchanges_init(struct exchanges *room, struct http *http, struct upstream *upstream,
+                    struct generation *generation, struct accesslog *log) {
+    *room = (struct exchanges){.magic = EXCHANGES_MAGIC, .ring = http->ring, .http = http,
+                               .upstream = upstream, .generation = generation, .log = log};
+    pool_init(&room->pool, "exchanges", sizeof(struct exchange), 0);
+    task_init(&room->front, front_run);
+    list_init(&room->inbox.streams);
+    room->inbox.task = &room->front;
+}
+
+uint32_t exchanges_running(const struct exchanges *room) {
+    return room->pool.live;
+}
+
+void exchanges_fini(struct exchanges *room) {
+    ensure_magic(room, EXCHANGES_MAGIC);
+    ensure(room->generation_holders == 0);
+    task_cancel(room->ring, &room->front);
+    pool_fini(&room->pool);
+    room->magic = 0;
+}

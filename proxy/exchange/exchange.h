@@ -1,0 +1,79 @@
+/* The exchange door: one request and its response, from the head to the log line. */
+#ifndef GYRE_EXCHANGE_EXCHANGE_H
+#define GYRE_EXCHANGE_EXCHANGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "conf/conf.h"
+#include "http/http.h"
+#include "upstream/upstream.h"
+
+/* --- A generation: settings and routes, replaced as a whole by a reload ------------------------- */
+
+/* Immutable and shared by all rings. Each ring counts its own holders (exchanges) plainly. */
+struct router;
+struct generation {
+    const struct conf *conf;
+    struct registry *registry;
+    struct router *router;
+};
+/* conf and registry outlive it. */
+struct generation *generation_new(const struct conf *, struct registry *);
+void generation_free(struct generation *);
+
+/* --- A listener at run time: keyed by name, outliving a generation ------------------------------ */
+
+struct site {
+    const char *name;
+    uint32_t index;              /* of its settings in the generation's conf */
+    struct http_limits limits;   /* of its connections */
+    bool multi_certificate;      /* several names: a request may come by the wrong connection */
+};
+
+/* --- The access log of one ring ----------------------------------------------------------------- */
+
+/* Lines are gathered and appended by the ring, one write in flight; what does not fit while the
+ * file takes nothing is dropped and counted. */
+struct accesslog {
+    struct ring *ring;
+    int fd;                      /* -1: off */
+    bool whole_lines;            /* a pipe or terminal: each write is at most PIPE_BUF of lines */
+    bool owned;
+    int next_fd;                 /* after reopening: used when the write in flight is done */
+    char *filling, *writing;     /* two buffers of ACCESSLOG_BYTES */
+    uint32_t filling_len, writing_len, writing_off;
+    struct op write;
+    struct timer flush;
+};
+#define ACCESSLOG_BYTES 65536u
+/* fd -1: no log. owned: accesslog_fini closes fd. */
+void accesslog_init(struct accesslog *, struct ring *, int fd, bool owned);
+/* From now on lines go to fd (owned as well). */
+void accesslog_reopen(struct accesslog *, int fd);
+/* Starts writing what is gathered; true when all of it has been written. */
+bool accesslog_flush(struct accesslog *);
+void accesslog_fini(struct accesslog *);     /* flushed, or what is left is lost */
+
+/* --- The room: one per ring --------------------------------------------------------------------- */
+
+struct exchanges {
+    unsigned magic;
+    struct ring *ring;
+    struct http *http;
+    struct upstream *upstream;
+    struct generation *generation;      /* what new exchanges run by */
+    uint32_t generation_holders;
+    struct accesslog *log;
+    struct inbox inbox;                 /* new requests of all down sessions of this ring */
+    struct task front;                  /* takes them out of the inbox */
+    struct pool pool;
+    uint8_t luck[512];                  /* random bytes for request ids, drawn in bulk */
+    uint32_t luck_left;
+};
+void exchanges_init(struct exchanges *, struct http *, struct upstream *, struct generation *,
+                    struct accesslog *);
+uint32_t exchanges_running(const struct exchanges *);
+void exchanges_fini(struct exchanges *);     /* none may be running */
+
+#endif

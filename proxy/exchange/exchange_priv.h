@@ -1,0 +1,72 @@
+/* One request and its response: what the steps share. */
+#ifndef GYRE_EXCHANGE_PRIV_H
+#define GYRE_EXCHANGE_PRIV_H
+
+#include "exchange/exchange.h"
+
+#define EXCHANGES_MAGIC 0x45584753u
+#define EXCHANGE_MAGIC 0x45584348u
+
+enum step {
+#define STEP(name) STEP_##name,
+#include "exchange/step.def"
+#undef STEP
+    STEP_COUNT
+};
+
+struct exchange {
+    unsigned magic;
+    uint8_t step;                    /* enum step */
+    uint8_t why;                     /* enum close_reason: how it ended, for the log */
+    bool head_sent;                  /* a final head went down */
+    bool cut;                        /* the client does not get its whole answer */
+    bool local;                      /* up is an answer made here */
+    bool retried, uploading;
+    uint16_t status;                 /* that went down; 0: none */
+    struct exchanges *room;
+    struct generation *generation;
+    const struct site *site;
+    const struct conf_listener *conf;
+    struct task task;
+    struct timer timer;              /* response, stall, tunnel: whichever is the step's */
+    bool late;                       /* it fired */
+    struct stream *down, *up;        /* up: the lease's, or a local one */
+    struct head *request;
+    struct backend *backend;
+    struct lease lease;
+    struct endpoint client;
+    struct str id;                   /* X-Request-ID, in the request's arena */
+    uint64_t began_us, first_us;     /* request's first byte; first byte of the response */
+    uint64_t connected_us;           /* time to get a connection; 0: none was needed */
+    uint64_t moved_us;               /* the backend's last sign of life */
+    const char *location;            /* of a redirect that gyre makes */
+};
+
+#define STEP(name) enum step step_##name(struct exchange *);
+#include "exchange/step.def"
+#undef STEP
+
+/* exchange.c: ends the exchange with a reason; the client sees its page, or a cut. */
+enum step exchange_fail(struct exchange *, enum close_reason);
+
+/* relay.c: moves what can be moved. */
+void relay_request(struct exchange *);       /* down to up */
+
+/* reply.c */
+uint16_t reply_status(enum close_reason);
+
+/* rewrite.c: a request on its way up, a response on its way down. */
+void rewrite_request(struct exchange *);
+void rewrite_response(struct head *);
+
+/* route.c */
+struct router *router_new(const struct conf *);
+void router_free(struct router *);
+/* The index of the backend for a request; -1: none. */
+int32_t router_find(const struct router *, uint32_t listener, struct str authority,
+                    struct str path);
+
+/* accesslog.c */
+void accesslog_write(struct accesslog *, const struct exchange *);
+
+#endif

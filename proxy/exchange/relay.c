@@ -1,0 +1,134 @@
+/* The body path: from one stream's rx to the other's tx, both ways, and tunnels. */
+#include "exchange/exchange_priv.h"
+
+/* Half of a tunnel has ended; the other half has so long to say what it still has to say. */
+#define TUNNEL_HALF_MS 10000u
+
+/* Moves what there is room for. True when something was moved or the end was passed on. */
+static bool pump(struct stream *to, struct stream *from, bool trailers) {
+    uint32_t moved = 0;
+    if (!to->tx_end) {
+        moved = bufq_move(&to->tx, &from->rx, bufq_room(&to->tx));
+    }
+    bool ends = from->rx_ended && from->rx.bytes == 0 && !to->tx_end;
+    if (ends) {
+        to->tx_end = true;
+    }
+    if (moved > 0 || ends) {
+        to->ops->push(to, ends && trailers ? from->trailers : NULL);
+    }
+    if (moved > 0) {
+        from->ops->pull(from);
+    }
+    if (from->rx.bytes > 0) {
+        bufq_settle(&from->rx);
+    }
+    from->ready &= (uint8_t)~(STREAM_BODY | STREAM_END);
+    to->ready &= (uint8_t)~STREAM_ROOM;
+    return moved > 0 || ends;
+}
+
+void relay_request(struct exchange *e) {
+    if (!e->uploading) {
+        return;
+    }
+    if (pump(e->up, e->down, true)) {
+        e->moved_us = ring_now_us(e->room->ring);
+    }
+    e->uploading = !e->up->tx_end;
+}
+
+/* The client's slowness is not the server's: time runs only while the client has taken all. */
+static bool relay_is_late(struct exchange *e) {
+    if (!e->late) {
+        return false;
+    }
+    e->late = false;
+    uint64_t now = ring_now_us(e->room->ring);
+    if (bufq_room(&e->down->tx) == 0) {
+        e->moved_us = now;
+    }
+    uint64_t waited_ms = (now - e->moved_us) / 1000;
+    if (waited_ms >= e->backend->stall_ms) {
+        return true;
+    }
+    timer_arm(e->room->ring, &e->timer, e->backend->stall_ms - waited_ms);
+    return false;
+}
+
+/* The server has given all that it had: it is free, whatever the client does. */
+static void relay_release_server(struct exchange *e) {
+    if (!e->local && e->up != NULL) {
+        lease_end(&e->lease, CLOSE_NONE);
+        e->up = NULL;
+        timer_cancel(e->room->ring, &e->timer);
+    }
+}
+
+enum step step_relay(struct exchange *e) {
+    if (!e->local && e->up != NULL) {
+        relay_request(e);
+    }
+    if (e->up != NULL && pump(e->down, e->up, e->request->te_trailers)) {
+        e->moved_us = ring_now_us(e->room->ring);
+    }
+    if (e->down->tx_end) {
+        relay_release_server(e);
+        return (e->down->ready & STREAM_SENT) != 0 ? STEP_done : STEP_relay;
+    }
+    if ((e->up->ready & STREAM_LOST) != 0 && e->up->rx.bytes == 0) {
+        return exchange_fail(e, e->up->why);
+    }
+    if (!e->local && !timer_armed(&e->timer)) {
+        timer_arm(e->room->ring, &e->timer, e->backend->stall_ms);
+    }
+    return relay_is_late(e) ? exchange_fail(e, CLOSE_STALL_TIMEOUT) : STEP_relay;
+}
+
+/* --- tunnel ------------------------------------------------------------------------------------- */
+
+static uint32_t tunnel_ms(const struct exchange *e) {
+    uint64_t ms = e->conf->tunnel_timeout_ms;
+    bool half = e->up->tx_end || e->down->tx_end;
+    return (uint32_t)(half && ms > TUNNEL_HALF_MS ? TUNNEL_HALF_MS : ms);
+}
+
+static bool tunnel_is_late(struct exchange *e) {
+    if (!e->late && timer_armed(&e->timer)) {
+        return false;
+    }
+    e->late = false;
+    uint64_t waited_ms = (ring_now_us(e->room->ring) - e->moved_us) / 1000;
+    if (waited_ms >= tunnel_ms(e)) {
+        return true;
+    }
+    timer_arm(e->room->ring, &e->timer, tunnel_ms(e) - waited_ms);
+    return false;
+}
+
+enum step step_tunnel(struct exchange *e) {
+    if (!e->down->tunnelled) {
+        e->up->ops->tunnel(e->up);
+        e->down->ops->tunnel(e->down);
+        stats_add(ring_stats(e->room->ring), STAT_TUNNELS, 1);
+        timer_cancel(e->room->ring, &e->timer);
+    }
+    bool was_half = e->up->tx_end || e->down->tx_end;
+    bool moved = pump(e->up, e->down, false);
+    moved |= pump(e->down, e->up, false);
+    if (moved) {
+        e->moved_us = ring_now_us(e->room->ring);
+    }
+    if (!was_half && (e->up->tx_end || e->down->tx_end)) {
+        timer_cancel(e->room->ring, &e->timer);   /* it is a shorter one now */
+    }
+    bool sent = (e->down->ready & e->up->ready & STREAM_SENT) != 0;
+    if (e->up->tx_end && e->down->tx_end && sent) {
+        e->why = CLOSE_TUNNEL_END;
+        return STEP_done;
+    }
+    if ((e->up->ready & STREAM_LOST) != 0 && e->up->rx.bytes == 0) {
+        return exchange_fail(e, e->up->why);
+    }
+    return tunnel_is_late(e) ? exchange_fail(e, CLOSE_TUNNEL_TIMEOUT) : STEP_tunnel;
+}

@@ -1,0 +1,77 @@
+/* Answers made here: a reason becomes a status and a short page. */
+#include "exchange/exchange_priv.h"
+
+/* 0: the client is not there to read an answer. */
+uint16_t reply_status(enum close_reason why) {
+    switch (why) {
+    case CLOSE_BAD_REQUEST:
+        return 400;
+    case CLOSE_NO_ROUTE:
+        return 404;
+    case CLOSE_REFUSED:
+        return 405;
+    case CLOSE_HEAD_TIMEOUT:
+    case CLOSE_BODY_TIMEOUT:
+        return 408;
+    case CLOSE_BODY_TOO_LARGE:
+        return 413;
+    case CLOSE_MISDIRECTED:
+        return 421;
+    case CLOSE_REDIRECT:
+        return 308;
+    case CLOSE_CONNECT_REFUSED:
+    case CLOSE_BACKEND_CLOSED:
+    case CLOSE_BACKEND_CUT:
+    case CLOSE_BAD_RESPONSE:
+        return 502;
+    case CLOSE_NO_SERVER:
+    case CLOSE_NO_MEMORY:
+    case CLOSE_NO_DESCRIPTOR:
+        return 503;
+    case CLOSE_CONNECT_TIMEOUT:
+    case CLOSE_RESPONSE_TIMEOUT:
+    case CLOSE_SEND_TIMEOUT:
+    case CLOSE_STALL_TIMEOUT:
+        return 504;
+    default:
+        return 0;
+    }
+}
+
+static void reply_fields(struct exchange *e, uint16_t status, struct head *extra) {
+    if (status == 308) {
+        head_add(extra, FIELD_LOCATION, field_text(FIELD_LOCATION), str_of(e->location));
+    } else if (status == 503) {
+        head_add(extra, FIELD_RETRY_AFTER, field_text(FIELD_RETRY_AFTER), STR("5"));
+    } else if (status == 405) {
+        head_add(extra, FIELD_ALLOW, field_text(FIELD_ALLOW),
+                 STR("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"));
+    }
+}
+
+enum step step_reply(struct exchange *e) {
+    uint16_t status = e->request != NULL && e->request->refuse != 0 ? e->request->refuse
+                                                                    : reply_status(e->why);
+    lease_end(&e->lease, e->why);
+    timer_cancel(e->room->ring, &e->timer);
+    e->late = false;
+    e->uploading = false;
+    struct head extra;
+    head_init(&extra, &e->down->arena);
+    reply_fields(e, status, &extra);
+    e->up = local_stream_new(e->room->http, status, &extra, &e->task);
+    if (e->up == NULL) {
+        e->cut = true;
+        return STEP_done;
+    }
+    e->local = true;
+    struct head *head = stream_take_head(e->up);
+    if (e->request != NULL && e->request->method == METHOD_HEAD) {
+        head->body = BODY_NONE;
+    }
+    e->down->ops->send_head(e->down, head);
+    e->head_sent = true;
+    e->status = status;
+    stats_add(ring_stats(e->room->ring), STAT_RESPONSES, 1);
+    return STEP_relay;
+}

@@ -1,0 +1,190 @@
+/* The steps from a request's head to the response's head. */
+#include "exchange/exchange_priv.h"
+
+/* --- head: what may be served at all ------------------------------------------------------------ */
+
+/* https://HOST[:PORT]TARGET, with the port only where it is not the usual one. */
+static enum step redirect_https(struct exchange *e) {
+    struct head *request = e->request;
+    struct str host = request->authority;
+    for (uint32_t i = host.len; i > 0 && host.p[i - 1] != ']'; i--) {
+        if (host.p[i - 1] == ':') {
+            host.len = i - 1;
+            break;
+        }
+    }
+    if (host.len == 0) {
+        return exchange_fail(e, CLOSE_BAD_REQUEST);   /* HTTP/1.0 without Host: nowhere to send */
+    }
+    uint32_t cap = host.len + request->target.len + 32;
+    struct text text = text_on(arena_get(request->arena, cap), cap);
+    text_str(&text, STR("https://"));
+    text_str(&text, host);
+    if (e->conf->redirect_https != 443) {
+        text_char(&text, ':');
+        text_u64(&text, e->conf->redirect_https);
+    }
+    text_str(&text, request->target.p[0] == '/' ? request->target : STR("/"));
+    text_char(&text, '\0');
+    ensure(!text.cut);
+    e->location = text.p;
+    return exchange_fail(e, CLOSE_REDIRECT);
+}
+
+enum step step_head(struct exchange *e) {
+    if ((e->down->ready & STREAM_HEAD) == 0) {
+        return STEP_head;
+    }
+    struct head *request = stream_take_head(e->down);
+    e->request = request;
+    e->client = request->conn->client;
+    e->site = request->conn->listener;
+    e->conf = &e->generation->conf->listeners[e->site->index];
+    stats_add(ring_stats(e->room->ring), STAT_REQUESTS, 1);
+    if (request->refuse != 0) {
+        return exchange_fail(e, request->why);
+    }
+    if (e->conf->redirect_https != 0) {
+        return redirect_https(e);
+    }
+    if (e->site->multi_certificate && request->conn->tls_machine != NULL &&
+        tls_is_misdirected(request->conn->tls_machine, request->authority)) {
+        return exchange_fail(e, CLOSE_MISDIRECTED);
+    }
+    return STEP_route;
+}
+
+/* --- route -------------------------------------------------------------------------------------- */
+
+enum step step_route(struct exchange *e) {
+    struct head *request = e->request;
+    int32_t index = router_find(e->generation->router, e->site->index, request->authority,
+                                request->path);
+    if (index < 0) {
+        return exchange_fail(e, CLOSE_NO_ROUTE);
+    }
+    e->backend = registry_find(e->generation->registry,
+                               str_of(e->generation->conf->backends[index].name));
+    rewrite_request(e);
+    e->uploading = request->body != BODY_NONE;
+    lease_ask(&e->lease, e->room->upstream, e->backend, &(struct pick){0}, &e->task);
+    return STEP_lease;
+}
+
+/* --- lease: a connection to a server -------------------------------------------------------------- */
+
+enum step step_lease(struct exchange *e) {
+    switch ((enum lease_state)e->lease.state) {
+    case LEASE_WAITING:
+        return STEP_lease;
+    case LEASE_FAILED:
+        return exchange_fail(e, e->lease.why);
+    default:
+        break;
+    }
+    e->up = e->lease.stream;
+    if (!e->lease.reused) {
+        e->connected_us = e->lease.ready_us - e->lease.asked_us;
+    }
+    return STEP_request;
+}
+
+/* --- request: the head goes up ---------------------------------------------------------------------- */
+
+enum step step_request(struct exchange *e) {
+    e->up->ops->send_head(e->up, e->request);
+    if (!e->uploading) {
+        e->up->tx_end = true;
+        e->up->ops->push(e->up, NULL);
+    }
+    e->moved_us = ring_now_us(e->room->ring);
+    e->late = false;
+    timer_arm(e->room->ring, &e->timer, e->backend->response_ms);
+    return STEP_response;
+}
+
+/* --- response: until its head is here --------------------------------------------------------------- */
+
+/* The keep-alive race: the server closed a kept connection just as our request came. It goes again
+ * once, on a fresh one, where it may be repeated (RFC 9110 9.2.2) and nothing of its body is gone. */
+static bool may_go_again(const struct exchange *e) {
+    return e->up->may_retry && !e->retried && e->lease.reused &&
+           method_idempotent(e->request->method) && e->up->tx_bytes == 0 &&
+           e->up->tx.bytes == 0;
+}
+
+static enum step response_lost(struct exchange *e) {
+    if (!may_go_again(e)) {
+        return exchange_fail(e, e->up->why);
+    }
+    e->retried = true;
+    stats_add(ring_stats(e->room->ring), STAT_RETRIED, 1);
+    lease_end(&e->lease, e->up->why);
+    e->up = NULL;
+    lease_ask(&e->lease, e->room->upstream, e->backend, &(struct pick){.fresh = true}, &e->task);
+    return STEP_lease;
+}
+
+/* Time runs from the last byte that went up: a long upload is not a slow server. */
+static bool response_is_late(struct exchange *e) {
+    if (!e->late) {
+        return false;
+    }
+    e->late = false;
+    uint64_t waited_ms = (ring_now_us(e->room->ring) - e->moved_us) / 1000;
+    if (waited_ms >= e->backend->response_ms) {
+        return true;
+    }
+    timer_arm(e->room->ring, &e->timer, e->backend->response_ms - waited_ms);
+    return false;
+}
+
+static enum step response_head(struct exchange *e) {
+    struct head *head = stream_take_head(e->up);
+    if (e->first_us == 0) {
+        e->first_us = ring_now_us(e->room->ring);
+    }
+    rewrite_response(head);
+    e->down->ops->send_head(e->down, head);
+    if (head->status < 200 && head->status != 101) {
+        e->up->ops->pull(e->up);   /* interim: the final one is still to come */
+        return STEP_response;
+    }
+    e->head_sent = true;
+    e->status = head->status;
+    stats_add(ring_stats(e->room->ring), STAT_RESPONSES, 1);
+    e->late = false;
+    e->moved_us = ring_now_us(e->room->ring);
+    return head->status == 101 ? STEP_tunnel : STEP_relay;
+}
+
+enum step step_response(struct exchange *e) {
+    relay_request(e);
+    while ((e->up->ready & STREAM_HEAD) != 0) {
+        enum step next = response_head(e);
+        if (next != STEP_response) {
+            return next;
+        }
+    }
+    if ((e->up->ready & STREAM_LOST) != 0) {
+        return response_lost(e);
+    }
+    if (response_is_late(e)) {
+        return exchange_fail(e, CLOSE_RESPONSE_TIMEOUT);
+    }
+    return STEP_response;
+}
+
+/* --- done ------------------------------------------------------------------------------------------- */
+
+enum step step_done(struct exchange *e) {
+    accesslog_write(e->room->log, e);
+    if (e->local) {
+        e->up->ops->release(e->up, CLOSE_NONE);
+    }
+    lease_end(&e->lease, e->why);
+    e->up = NULL;
+    /* A page that was sent whole ends its exchange well, as far as the connection goes. */
+    e->down->ops->release(e->down, e->cut ? (enum close_reason)e->why : CLOSE_NONE);
+    return STEP_done;
+}

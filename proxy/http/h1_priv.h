@@ -1,0 +1,127 @@
+/* What the files of HTTP/1 share: the reader, the checks, the writer. */
+#ifndef GYRE_HTTP_H1_PRIV_H
+#define GYRE_HTTP_H1_PRIV_H
+
+#include <llhttp.h>
+
+#include "http/http_priv.h"
+
+/* --- Reading: h1_read.c ------------------------------------------------------------------------ */
+
+enum h1_phase {
+    H1_LINE,       /* the request line or the status line */
+    H1_FIELDS,
+    H1_BODY,
+    H1_TRAILERS,
+    H1_END,        /* the message is complete */
+    H1_TUNNEL,     /* bytes are raw */
+    H1_BROKEN      /* refuse and why say of what */
+};
+
+enum h1_result {
+    H1_MORE,       /* all that is here (or that there is room for) was read */
+    H1_GOT_HEAD,
+    H1_GOT_END,
+    H1_BAD
+};
+
+/* Reads one message. The line and the framing are ours; fields and chunks are llhttp's. */
+struct h1_read {
+    llhttp_t parser;
+    const struct http_limits *limits;
+    struct arena *arena;
+    struct head *head;            /* where fields go: the head, later the trailers */
+    struct head *trailers;
+    bool request;
+    bool no_body;                 /* a response to HEAD */
+    bool until_eof;               /* the body ends with the connection */
+    bool in_value;
+    uint8_t phase;                /* enum h1_phase */
+    uint8_t why;                  /* enum close_reason, when BROKEN */
+    uint16_t refuse;              /* the status that says so; 0: not broken */
+    uint32_t head_bytes;
+    char *piece;                  /* text of the arena that strings are written to */
+    uint32_t piece_used, piece_cap, string_at;
+    struct str name;
+    uint64_t body_left, body_bytes;
+    struct seg *seg;              /* of the chunk that is being read */
+    struct bufq *out;
+    const char *frame_at;         /* where framing of chunks started in it */
+    uint32_t frame_bytes;         /* before that, since the last byte of body */
+};
+
+void h1_read_start(struct h1_read *, bool request, struct head *, struct head *trailers,
+                   struct arena *, const struct http_limits *);
+/* Reads from `in` and drops what was read. H1_GOT_HEAD: the head is complete and checked; phase
+ * says what follows. */
+enum h1_result h1_read_head(struct h1_read *, struct bufq *in);
+/* Reads body from `in` to `out`, as far as out has room. */
+enum h1_result h1_read_body(struct h1_read *, struct bufq *in, struct bufq *out);
+/* Marks the message as broken; returns H1_BAD. */
+enum h1_result h1_read_bad(struct h1_read *, uint16_t refuse, enum close_reason why);
+
+/* --- Start lines: h1_line.c -------------------------------------------------------------------- */
+
+/* Both take the line without its CRLF and fill in the head. 0, or the status that refuses it. */
+uint16_t h1_line_request(struct head *, struct str line);
+uint16_t h1_line_status(struct head *, struct str line);
+bool h1_authority_ok(struct str authority);
+bool h1_token_ok(struct str token);
+bool h1_token_char(char c);
+
+/* --- Checks: h1_check.c ------------------------------------------------------------------------ */
+
+/* Everything that llhttp does not check, once the fields are there; decides on the framing. 0, or
+ * the status that refuses the request. */
+uint16_t h1_check_request(struct head *, const struct http_limits *);
+/* The same of a response; false: it is malformed. until_eof: the body ends with the connection. */
+bool h1_check_response(struct head *, bool no_body, bool *until_eof);
+/* A field of a request that CGI-like servers would take for a known one ("X_Real_IP"). */
+bool h1_check_twin(struct str name);
+
+/* --- Writing: h1_write.c ----------------------------------------------------------------------- */
+
+enum h1_framing {
+    H1_TX_NONE,        /* no body, or none yet */
+    H1_TX_LENGTH,
+    H1_TX_CHUNKED,
+    H1_TX_CLOSE,       /* until the connection closes */
+    H1_TX_RAW          /* a tunnel */
+};
+
+void h1_write_request(struct bufq *tx, const struct head *);
+/* date empty: no Date. */
+struct h1_response {
+    enum h1_framing framing;
+    bool close;
+    bool head_only;    /* the answer to HEAD: lengths are told, no body follows */
+    struct str date;
+};
+void h1_write_response(struct bufq *tx, const struct head *, const struct h1_response *);
+/* The size line of a chunk; and the last chunk, with its trailers (may be NULL). */
+void h1_write_chunk_line(struct bufq *tx, uint32_t len);
+void h1_write_last_chunk(struct bufq *tx, const struct head *trailers);
+
+/* --- The sending half of a stream: h1_tx.c ------------------------------------------------------ */
+
+struct h1_tx {
+    uint8_t framing;              /* enum h1_framing */
+    bool head_sent;               /* the final one */
+    bool done;                    /* the message is complete, as far as we are concerned */
+    bool short_of;                /* tx_end came before all of the length */
+    bool full;                    /* the owner waits for room */
+    bool sent;                    /* SENT was told */
+    uint64_t left;                /* H1_TX_LENGTH */
+};
+
+void h1_tx_start(struct h1_tx *, enum h1_framing, uint64_t length);
+/* Frames what is in stream->tx and gives it to the wire; sets SENT where all has left already. */
+void h1_tx_push(struct h1_tx *, struct http *, struct stream *, struct wire *,
+                const struct head *trailers);
+/* The wire told ROOM. */
+void h1_tx_room(struct h1_tx *, struct http *, struct stream *, struct wire *);
+
+/* Bytes of this queue wait: no receive buffer may, and small slices do not pile up. */
+void h1_settle(struct bufq *);
+
+#endif

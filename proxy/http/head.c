@@ -1,0 +1,205 @@
+/* Heads: fields by id, added, found, dropped. */
+#include "http/http.h"
+
+#define FIELDS_FIRST 24u
+
+_Static_assert(FIELD_COUNT <= 64, "struct head's seen has a bit for each field");
+
+static const struct {
+    struct str text;
+    uint8_t flags;
+} rows[FIELD_COUNT] = {
+#define FIELD(name, text, flags) [FIELD_##name] = {{text, sizeof(text) - 1}, flags},
+#include "http/field.def"
+#undef FIELD
+};
+
+struct str field_text(enum field_id id) {
+    ensure(id < FIELD_COUNT);
+    return rows[id].text;
+}
+
+uint8_t field_flags(enum field_id id) {
+    return rows[id].flags;
+}
+
+bool method_idempotent(enum method method) {
+    switch (method) {
+#define METHOD(name, idempotent) case METHOD_##name: return idempotent;
+#include "http/method.def"
+#undef METHOD
+    default: return false;
+    }
+}
+
+/* --- By name ----------------------------------------------------------------------------------- */
+
+/* The one known field of that length and first letter (for X-Forwarded and a few others: a
+ * further letter) that the name can be. A test finds every row of field.def. */
+static enum field_id candidate_long(struct str name, char first) {
+    switch (name.len) {
+    case 13:
+        switch (first) {
+        case 'a': return FIELD_AUTHORIZATION;
+        case 'c': return char_lower(name.p[1]) == 'a' ? FIELD_CACHE_CONTROL : FIELD_CONTENT_RANGE;
+        default: return FIELD_OTHER;
+        }
+    case 14: return first == 'c' ? FIELD_CONTENT_LENGTH : FIELD_HTTP2_SETTINGS;
+    case 15: return FIELD_X_FORWARDED_FOR;
+    case 16:
+        switch (first) {
+        case 'c': return FIELD_CONTENT_ENCODING;
+        case 'p': return FIELD_PROXY_CONNECTION;
+        case 'w': return FIELD_WWW_AUTHENTICATE;
+        case 'x': return char_lower(name.p[12]) == 'h' ? FIELD_X_FORWARDED_HOST
+                                                       : FIELD_X_FORWARDED_PORT;
+        default: return FIELD_OTHER;
+        }
+    case 17: return first == 't' ? FIELD_TRANSFER_ENCODING
+                    : first == 's' ? FIELD_SEC_WEBSOCKET_KEY : FIELD_X_FORWARDED_PROTO;
+    case 18: return first == 'p' ? FIELD_PROXY_AUTHENTICATE : FIELD_X_FORWARDED_SERVER;
+    case 19: return FIELD_PROXY_AUTHORIZATION;
+    case 20: return FIELD_SEC_WEBSOCKET_ACCEPT;
+    default: return FIELD_OTHER;
+    }
+}
+
+static enum field_id candidate(struct str name) {
+    char first = char_lower(name.p[0]);
+    switch (name.len) {
+    case 2: return FIELD_TE;
+    case 3: return FIELD_VIA;
+    case 4: return first == 'h' ? FIELD_HOST : FIELD_DATE;
+    case 5: return FIELD_ALLOW;
+    case 6: return first == 'c' ? FIELD_COOKIE : FIELD_EXPECT;
+    case 7:
+        switch (first) {
+        case 't': return FIELD_TRAILER;
+        case 'u': return FIELD_UPGRADE;
+        case 'r': return FIELD_REFERER;
+        default: return FIELD_OTHER;
+        }
+    case 8: return FIELD_LOCATION;
+    case 9: return first == 'f' ? FIELD_FORWARDED : FIELD_X_REAL_IP;
+    case 10:
+        switch (first) {
+        case 'c': return FIELD_CONNECTION;
+        case 'k': return FIELD_KEEP_ALIVE;
+        case 's': return FIELD_SET_COOKIE;
+        case 'u': return FIELD_USER_AGENT;
+        default: return FIELD_OTHER;
+        }
+    case 11: return FIELD_RETRY_AFTER;
+    case 12:
+        switch (first) {
+        case 'c': return FIELD_CONTENT_TYPE;
+        case 'm': return FIELD_MAX_FORWARDS;
+        case 'x': return FIELD_X_REQUEST_ID;
+        default: return FIELD_OTHER;
+        }
+    default: return name.len > 12 && name.len <= 20 ? candidate_long(name, first) : FIELD_OTHER;
+    }
+}
+
+enum field_id field_id_of(struct str name) {
+    if (name.len < 2) {
+        return FIELD_OTHER;
+    }
+    enum field_id id = candidate(name);
+    if (id != FIELD_OTHER && !str_eq(name, rows[id].text) && !str_eq_fold(name, rows[id].text)) {
+        return FIELD_OTHER;
+    }
+    return id;
+}
+
+/* --- Heads ------------------------------------------------------------------------------------- */
+
+void head_init(struct head *head, struct arena *arena) {
+    *head = (struct head){.arena = arena, .minor = 1};
+}
+
+struct field *head_add(struct head *head, enum field_id id, struct str name, struct str value) {
+    if (head->field_count == head->field_cap) {
+        uint32_t cap = head->field_cap == 0 ? FIELDS_FIRST : head->field_cap * 2;
+        head->fields = arena_grow(head->arena, head->fields,
+                                  head->field_cap * sizeof *head->fields,
+                                  cap * sizeof *head->fields);
+        head->field_cap = cap;
+    }
+    struct field *field = &head->fields[head->field_count++];
+    *field = (struct field){.name = name, .value = value, .id = (uint8_t)id};
+    head->seen |= UINT64_C(1) << id;
+    return field;
+}
+
+static struct field *head_find_from(const struct head *head, enum field_id id, uint32_t i) {
+    if ((head->seen >> id & 1) == 0) {
+        return NULL;
+    }
+    for (; i < head->field_count; i++) {
+        struct field *field = &head->fields[i];
+        if (field->id == id && !field->dropped) {
+            return field;
+        }
+    }
+    return NULL;
+}
+
+struct field *head_find(const struct head *head, enum field_id id) {
+    return head_find_from(head, id, 0);
+}
+
+struct field *head_find_next(const struct head *head, const struct field *after) {
+    return head_find_from(head, after->id, (uint32_t)(after - head->fields) + 1);
+}
+
+void head_drop(struct head *head, enum field_id id) {
+    for (struct field *f = head_find(head, id); f != NULL; f = head_find_next(head, f)) {
+        f->dropped = true;
+    }
+}
+
+/* --- Hop-by-hop (RFC 9110 7.6.1) --------------------------------------------------------------- */
+
+#define HOP_FIELD(id, flags) (((flags) & FIELD_HOP) != 0 ? UINT64_C(1) << (id) : 0)
+static const uint64_t hop_fields =
+#define FIELD(name, text, flags) HOP_FIELD(FIELD_##name, flags) |
+#include "http/field.def"
+#undef FIELD
+    0;
+
+/* What is for the other end can not be nominated away (a sender must not, and who does it wants it
+ * stripped on the way); hop-by-hop fields go anyway. */
+static void drop_nominated(struct head *head, struct str option) {
+    enum field_id id = field_id_of(option);
+    if (id != FIELD_OTHER) {
+        if ((rows[id].flags & (FIELD_KEEP | FIELD_HOP)) == 0) {
+            head_drop(head, id);
+        }
+        return;
+    }
+    for (uint32_t i = 0; i < head->field_count; i++) {
+        struct field *field = &head->fields[i];
+        if (field->id == FIELD_OTHER && str_eq_fold(field->name, option)) {
+            field->dropped = true;
+        }
+    }
+}
+
+void head_drop_hop_by_hop(struct head *head) {
+    if ((head->seen & hop_fields) == 0) {
+        return;
+    }
+    const struct field *f = head_find(head, FIELD_CONNECTION);
+    for (; f != NULL; f = head_find_next(head, f)) {
+        struct str rest = f->value, option;
+        while (str_next_element(&rest, &option)) {
+            drop_nominated(head, option);
+        }
+    }
+    for (uint32_t i = 0; i < head->field_count; i++) {
+        if ((rows[head->fields[i].id].flags & FIELD_HOP) != 0) {
+            head->fields[i].dropped = true;
+        }
+    }
+}

@@ -1,0 +1,266 @@
+/* The http door: bytes become messages. A stream is one message pair as seen at one peer. */
+#ifndef GYRE_HTTP_HTTP_H
+#define GYRE_HTTP_HTTP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/close.h"
+#include "base/pool.h"
+#include "base/str.h"
+#include "net/net.h"
+#include "ring/ring.h"
+
+/* --- Heads ------------------------------------------------------------------------------------ */
+
+/* Fields that gyre knows: FIELD_HOST, ... from field.def; FIELD_OTHER for all else. */
+enum field_id {
+    FIELD_OTHER,
+#define FIELD(name, text, flags) FIELD_##name,
+#include "http/field.def"
+#undef FIELD
+    FIELD_COUNT
+};
+
+/* Flags of field.def. */
+enum {
+    FIELD_HOP = 1,         /* hop-by-hop: never forwarded (RFC 9110 7.6.1) */
+    FIELD_KEEP = 2,        /* end-to-end whatever Connection nominates */
+    FIELD_NO_TRAILER = 4,  /* framing, routing, authentication: never a trailer (RFC 9110 6.5.1) */
+    FIELD_ONCE = 8,        /* more than one of it makes the head ambiguous: 400 or 502 */
+    FIELD_CODEC = 16       /* written by the codec alone, of what the head says beside its fields */
+};
+
+struct field {
+    struct str name, value;    /* value trimmed; in the arena of its stream, or static */
+    uint8_t id;                /* enum field_id */
+    bool dropped;              /* not written by send_head */
+};
+
+enum method {
+    METHOD_NONE,
+#define METHOD(name, idempotent) METHOD_##name,
+#include "http/method.def"
+#undef METHOD
+    METHOD_OTHER               /* known to llhttp, of no interest to us; not idempotent */
+};
+
+/* How long a body is. On the wire it is said by the codec, for its peer's version. */
+enum body_kind {
+    BODY_NONE,                 /* no body follows, whatever length says (HEAD, 204, 304, 1xx) */
+    BODY_LENGTH,               /* exactly length bytes */
+    BODY_STREAM                /* until END: chunked, or until close */
+};
+
+/* Facts of the connection that a head came by; owned by its session. */
+struct conn_facts {
+    struct endpoint client;    /* who is connected */
+    uint16_t local_port;       /* of the listener; 0 for unix */
+    bool tls;
+    struct tls *tls_machine;   /* NULL when plain */
+    const void *listener;      /* whoever made the session knows what this is */
+    uint64_t id;               /* counts connections of this ring */
+};
+
+/* The head of a request, a response, or (fields only) trailers. Everything that it points to is in
+ * the arena of its stream, or static; it may be edited by whoever has taken it. */
+struct head {
+    /* request */
+    enum method method;
+    struct str method_name;
+    struct str target;         /* origin-form as sent ("/a?b", "*"); made from absolute-form */
+    struct str path;           /* target without query */
+    struct str authority;      /* Host, or the authority of an absolute-form target */
+    /* response */
+    uint16_t status;
+    struct str reason;
+    /* both */
+    uint8_t minor;             /* the sender's version, HTTP/1.minor */
+    bool keep_alive;           /* the sender's wish */
+    bool expect_continue;
+    bool te_trailers;          /* request: TE names trailers */
+    enum body_kind body;
+    bool has_length;           /* a Content-Length was sent (also with BODY_NONE) */
+    uint64_t length;
+    struct str upgrade;        /* the one protocol asked for (request) or taken (101); else empty */
+    /* A request that can not be served: the status to answer with (400, 408, ...); nothing that
+     * follows it on its connection is read. `why` is the reason. Fields may be missing. */
+    uint16_t refuse;
+    enum close_reason why;
+    uint32_t bytes;            /* of the head on the wire */
+    struct field *fields;
+    uint32_t field_count, field_cap;
+    uint64_t seen;             /* a bit for each enum field_id that was ever added */
+    struct arena *arena;       /* where additions go */
+    const struct conn_facts *conn;   /* requests */
+};
+
+void head_init(struct head *, struct arena *);
+/* Adds a field at the end. The strings must live as long as the arena (or be static). */
+struct field *head_add(struct head *, enum field_id, struct str name, struct str value);
+/* The first field of that id that is not dropped; NULL when there is none. */
+struct field *head_find(const struct head *, enum field_id);
+struct field *head_find_next(const struct head *, const struct field *after);
+void head_drop(struct head *, enum field_id);
+/* Drops hop-by-hop fields, and those that Connection nominates but for FIELD_KEEP ones. */
+void head_drop_hop_by_hop(struct head *);
+enum field_id field_id_of(struct str name);
+struct str field_text(enum field_id);
+uint8_t field_flags(enum field_id);
+bool method_idempotent(enum method);
+/* "Not Found"; empty for an unknown status. */
+struct str status_reason(uint16_t status);
+
+/* --- Streams ---------------------------------------------------------------------------------- */
+
+enum stream_ready {
+    STREAM_HEAD = 1,    /* head is new: take it with stream_take_head */
+    STREAM_BODY = 2,    /* rx has bytes that it had not before */
+    STREAM_END = 4,     /* the peer's message is complete: rx holds its last bytes, and trailers is
+                           set if there were any. In a tunnel: the peer has ended its side */
+    STREAM_ROOM = 8,    /* tx has room again after it had none */
+    STREAM_SENT = 16,   /* all that was sent, tx_end included, has left for the kernel */
+    STREAM_LOST = 32    /* broken: why says of what, rx may hold the last bytes, nothing more will
+                           come. What is pushed is dropped; only release is left to do. But down,
+                           with BODY_TIMEOUT, BODY_TOO_LARGE or BAD_REQUEST (a malformed chunk),
+                           the client still listens: where no final head was sent yet, an answer
+                           may be, and its connection is closed after it */
+};
+
+struct stream;
+struct stream_ops {
+    /* Sends a head: down, a 1xx may repeat, then one final head; up, one. Fields that are dropped
+     * are left out, and so are FIELD_HOP and FIELD_CODEC ones: Content-Length, Transfer-Encoding,
+     * Connection, Upgrade, TE (and Date, where it is missing) are made from body, length, upgrade
+     * and te_trailers. The head is written out in the call and may be edited afterwards. It leaves
+     * in this turn, together with what is pushed in it. With BODY_NONE the message is complete. */
+    void (*send_head)(struct stream *, const struct head *);
+    /* tx has bytes, or tx_end was set: frame and send them. With tx_end all of tx is taken,
+     * whatever room there is; trailers (NULL: none) go after it, but for FIELD_NO_TRAILER ones and
+     * where the body is not chunked. Less than BODY_LENGTH promised before tx_end is a truncation:
+     * release then cuts the connection. More is our mistake. */
+    void (*push)(struct stream *, const struct head *trailers);
+    /* The owner has taken rx (or the head): read on. Only consumption re-arms a read. After each
+     * interim head that was taken, too. */
+    void (*pull)(struct stream *);
+    /* From here on bytes are raw both ways; down: after the 101 was sent, up: after it was taken.
+     * Bytes that came early are in rx at once. tx_end then is a FIN. */
+    void (*tunnel)(struct stream *);
+    /* The owner is done with this stream; it is gone when this returns. CLOSE_NONE: all went well,
+     * the session may serve another message if both sides are complete. Else: abort. */
+    void (*release)(struct stream *, enum close_reason);
+};
+
+struct stream {
+    unsigned magic;
+    const struct stream_ops *ops;
+    struct task *owner;          /* woken, never called */
+    uint8_t ready;               /* enum stream_ready, a set; the owner clears what it dealt with */
+    uint8_t why;                 /* enum close_reason, with STREAM_LOST */
+    bool may_retry;              /* up, LOST: no byte of a response came, on a reused connection */
+    bool tx_end;                 /* set by the owner: what is in tx is the last */
+    bool tell_sent;              /* set by the owner: wake me with SENT (default: yes) */
+    bool rx_ended;               /* END was set at some time */
+    bool tunnelled;
+    struct head *head;           /* set with HEAD; valid until release, or (up) the next head */
+    struct head *trailers;
+    struct arena arena;          /* of heads; the owner may add to it; gone at release */
+    struct bufq rx, tx;          /* body bytes (tunnel: raw bytes), unframed */
+    uint64_t rx_bytes, tx_bytes; /* of body, so far */
+    uint64_t began_us;           /* down: when the first byte of the request was read */
+    struct list_node inbox;      /* down: until the owner is set */
+};
+
+/* Takes the head and clears HEAD; a further head is read only after that, and a pull. */
+struct head *stream_take_head(struct stream *);
+
+/* New streams of server-side sessions wait here; the task is woken. */
+struct inbox {
+    struct list_node streams;
+    struct task *task;
+};
+struct stream *inbox_pop(struct inbox *);    /* NULL when empty; the taker sets owner at once */
+
+/* --- Sessions --------------------------------------------------------------------------------- */
+
+struct session;
+struct session_ops {
+    /* up: messages that may be started now (HTTP/1: 1 when idle). */
+    unsigned (*slots)(const struct session *);
+    /* up: starts a message pair; NULL when slots is 0. */
+    struct stream *(*open)(struct session *, struct task *owner);
+    /* No further message after those that run; idle: ends at once. */
+    void (*drain)(struct session *);
+    void (*kill)(struct session *, enum close_reason);
+};
+
+/* What both sides have in common. Whoever holds a session is woken by `owner` when it changes:
+ * up: when it is up, idle, or dead. After `dead` is seen session_forget must be called, once (up);
+ * a down session has no holder and frees itself. */
+struct session {
+    unsigned magic;
+    const struct session_ops *ops;
+    struct task *owner;
+    struct list_node link;       /* the holder's: idle list, or the room's list of down sessions */
+    void *holder;                /* the holder's */
+    bool up, idle, dead;
+    uint8_t why;                 /* with dead */
+    uint64_t since_ms;           /* idle since */
+    uint32_t served;             /* messages so far */
+};
+
+struct http_limits {
+    uint32_t head_bytes_max, field_count_max;
+    uint32_t head_ms, body_ms, idle_ms;       /* down */
+    uint64_t body_bytes_max;                  /* down: request bodies */
+    uint32_t rx_mark, tx_mark;                /* of a stream's queues, bytes */
+    struct wire_limits wire;
+};
+
+/* The room: one per ring. */
+struct http {
+    unsigned magic;
+    struct ring *ring;
+    struct net *net;
+    struct pool chunks;                  /* ARENA_CHUNK */
+    struct pool downs, ups, down_streams, up_streams, locals;
+    struct list_node sessions;           /* down sessions, for draining */
+    bool draining;
+    uint64_t connection_count;
+};
+void http_init(struct http *, struct ring *, struct net *);
+void http_fini(struct http *);
+/* All down sessions: no new request after those that run, idle ones end at once. */
+void http_drain(struct http *);
+/* All down sessions, at once. */
+void http_kill(struct http *, enum close_reason);
+
+struct down_params {
+    struct wire_params wire;
+    const struct http_limits *limits;    /* outlives the session */
+    struct inbox *inbox;
+    struct endpoint client;
+    uint16_t local_port;
+    const void *listener;
+};
+/* Serves a client: HTTP/1 over the accepted descriptor of params->wire. Frees itself. False when
+ * a pool is at its bound; the descriptor is closed then. */
+bool h1_down_new(struct http *, const struct down_params *);
+
+/* Dials a server. NULL when a pool is at its bound. The owner is woken when it is up, or dead. */
+struct session *h1_up_new(struct http *, const struct addr *to, const struct http_limits *,
+                          struct task *owner);
+/* The holder of an up session lets go of it, in any state, once: it is freed, at once or when its
+ * message has ended. */
+void session_forget(struct session *);
+
+/* An answer made here: an up stream that has its head and its body at once, and takes a request
+ * like any other (and drops its body). status >= 300; html body with the status' reason; extra
+ * (may be NULL) gives fields to add (Location, Retry-After, Allow), copied. */
+struct stream *local_stream_new(struct http *, uint16_t status, const struct head *extra,
+                                struct task *owner);
+
+#endif

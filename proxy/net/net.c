@@ -1,0 +1,54 @@
+/* The net room of one ring: its pools, and the sweep over sends that stand still. */
+#include "net/net_priv.h"
+
+/* A peer that took nothing for so long does not keep receive buffers waiting any longer. */
+#define STALLED_MS 200u
+
+/* A head and a small body ride in one copy; a TLS record of 16 KiB and its overhead fit twice into
+ * one segment of records, which is one send (32 KiB measured best). */
+#define COPY_BYTES 16384u
+#define RECORD_BYTES 34816u
+
+static void net_sweep_fired(struct timer *timer) {
+    struct net *net = container_of(timer, struct net, sweep);
+    uint64_t now = ring_now_ms(net->ring);
+    struct list_node *next;
+    for (struct list_node *node = net->sends.next; node != &net->sends; node = next) {
+        next = node->next;
+        struct wire *w = container_of(node, struct wire, sends);
+        uint64_t stood = now - w->progress_ms;
+        if (stood >= w->limits->send_ms) {
+            wire_lost(w, CLOSE_SEND_TIMEOUT);
+        } else if (stood >= STALLED_MS && !w->settling && bufq_pins(&w->sending)) {
+            w->settling = true;
+            op_cancel(net->ring, &w->op_tx);
+        }
+    }
+    if (!list_empty(&net->sends)) {
+        timer_arm(net->ring, &net->sweep, NET_SWEEP_MS);
+    }
+}
+
+void net_init(struct net *net, struct ring *ring) {
+    *net = (struct net){.magic = NET_MAGIC, .ring = ring};
+    pool_init(&net->wires, "wires", sizeof(struct wire), 0);
+    pool_init(&net->sendvs, "sendvs", sizeof(struct sendv), 0);
+    segpool_init(&net->copies, "copies", COPY_BYTES, 0, false);
+    segpool_init(&net->records, "records", RECORD_BYTES, 0, false);
+    list_init(&net->sends);
+    timer_init(&net->sweep, net_sweep_fired);
+}
+
+void net_fini(struct net *net) {
+    ensure_magic(net, NET_MAGIC);
+    timer_cancel(net->ring, &net->sweep);
+    pool_fini(&net->wires);
+    pool_fini(&net->sendvs);
+    segpool_fini(&net->copies);
+    segpool_fini(&net->records);
+    net->magic = 0;
+}
+
+uint32_t net_wires(const struct net *net) {
+    return net->wires.live;
+}

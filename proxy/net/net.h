@@ -1,0 +1,139 @@
+/* The net's door: file descriptors become byte streams. */
+#ifndef GYRE_NET_NET_H
+#define GYRE_NET_NET_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/buf.h"
+#include "base/close.h"
+#include "base/pool.h"
+#include "ring/ring.h"
+#include "tls/tls.h"
+
+/* --- The room: one per ring ------------------------------------------------------------------ */
+
+/* A bound on client connections that all rings share: a limit is a limit of the whole process. A
+ * listener's limit has the process' (what the descriptors allow) as its parent. */
+struct connection_limit {
+    _Atomic uint32_t count;          /* now */
+    uint32_t max;                    /* accepting pauses here */
+    struct connection_limit *parent; /* NULL, or another bound that must hold as well */
+};
+
+struct net {
+    unsigned magic;
+    struct ring *ring;
+    struct pool wires, sendvs;
+    struct segpool copies;           /* small copies: heads, rests */
+    struct segpool records;          /* TLS records on their way out */
+    struct list_node sends;          /* wires with a send in flight, oldest first */
+    struct timer sweep;              /* looks at `sends` for peers that take nothing */
+};
+
+void net_init(struct net *, struct ring *);
+/* Every wire must be gone (net_wires is 0). */
+void net_fini(struct net *);
+uint32_t net_wires(const struct net *);
+
+/* --- Listeners ------------------------------------------------------------------------------- */
+
+/* Accepts on fd, which stays the caller's, while limit and its parents allow; pauses at them and
+ * resumes by itself. Each accepted descriptor waits in the listener until its owner, which is
+ * woken, takes it. */
+struct listener;
+struct listener *listener_new(struct net *, int fd, struct connection_limit *, struct task *owner);
+/* The next accepted connection, -1 when there is none. It is counted in the limit; the wire that
+ * is made of it (wire_params.limit) counts it off again when it closes. */
+int listener_take(struct listener *);
+/* Stops accepting, and frees itself when its op is idle; owner forgotten. What was accepted and
+ * not taken is closed. */
+void listener_shut(struct listener *);
+
+/* --- Wires ----------------------------------------------------------------------------------- */
+
+enum wire_state { WIRE_DIALING, WIRE_HANDSHAKE, WIRE_OPEN, WIRE_ENDING, WIRE_CLOSING };
+
+/* What has happened since the owner looked last. The owner clears what it has dealt with. */
+enum wire_ready {
+    WIRE_UP = 1,     /* dialled, and the handshake is done: bytes may flow */
+    WIRE_RX = 2,     /* rx has bytes that it had not before */
+    WIRE_EOF = 4,    /* the peer ended its side; rx holds what came before. Cut off when TLS lacks
+                        its close_notify: then wire->cut is set */
+    WIRE_ROOM = 8,   /* tx has room again after it had none; or, where tell_sent, all is sent */
+    WIRE_LOST = 16,  /* the connection died, `why` says of what; rx still holds what came */
+};
+
+struct wire_limits {
+    uint32_t rx_mark, tx_mark;   /* bytes that may wait here, each way */
+    uint32_t handshake_ms;       /* TLS handshake, from the accept */
+    uint32_t connect_ms;         /* dialling, retries of a full unix backlog included */
+    uint32_t send_ms;            /* without progress of a send */
+    uint32_t linger_ms;          /* after wire_end: until the peer's FIN */
+};
+
+struct wire_params {
+    int fd;                           /* accept: passes to the wire */
+    const struct addr *to;            /* dial: outlives the dialling */
+    struct tls_context *tls;          /* NULL: plain */
+    const struct wire_limits *limits; /* outlives the wire */
+    struct connection_limit *limit;   /* accept: counts it, may be NULL */
+};
+
+struct wire {
+    unsigned magic;
+    uint8_t state;                    /* enum wire_state */
+    uint8_t why;                      /* enum close_reason, once LOST or CLOSING */
+    uint8_t ready;                    /* enum wire_ready, a set; cleared by the owner */
+    bool tell_sent;                   /* owner: wake me when all is sent (default: yes) */
+    bool reset;                       /* owner: wire_shut shall send a reset */
+    bool eof, cut;                    /* the peer has ended its side; without close_notify */
+    bool dead;                        /* LOST was told: no more ops but the last */
+    bool full;                        /* tx was at its mark: tell when there is room */
+    bool tx_dead;                     /* the kernel takes no more bytes; what is pushed is dropped */
+    bool tls_failed;
+    bool fin_wanted, fin_sent, end_sent, end_told, close_sent, settling;
+    uint32_t asked;                   /* bytes of the send in flight */
+    int fd;
+    struct net *net;
+    struct task *owner;
+    const struct wire_limits *limits;
+    struct connection_limit *limit;
+    const struct addr *to;            /* NULL: accepted */
+    struct bufq rx, tx;               /* plain bytes; the owner drops from rx and pushes to tx */
+    struct bufq sending;              /* on their way: cipher bytes under TLS */
+    struct bufq cipher;               /* TLS: received, not yet decrypted */
+    struct tls *tls;
+    struct sendv *sendv;              /* while a gathered send is in flight */
+    struct op op_rx, op_tx, op_end;
+    struct task turn;                 /* TLS, when it is its turn */
+    struct timer stall;               /* dialling, handshake, linger */
+    struct list_node sends;
+    uint64_t rx_total, tx_total;      /* bytes on the socket so far */
+    uint64_t progress_ms;             /* when the send in flight started or last took something */
+};
+
+/* Both return a wire that reads at once, or NULL at a bound (the fd is closed then). Results come
+ * by waking owner. owner may be changed by wire_own at any time. */
+struct wire *wire_accept(struct net *, const struct wire_params *, struct task *owner);
+struct wire *wire_dial(struct net *, const struct wire_params *, struct task *owner);
+void wire_own(struct wire *, struct task *owner);
+/* The owner has dropped bytes of rx: read again where reading had stopped. Only consumption
+ * re-arms a read. While rx has no room nothing is read, but the peer's death is still noticed. */
+void wire_pull(struct wire *);
+/* The owner has pushed bytes to tx: send them. One send is in flight at any time. */
+void wire_push(struct wire *);
+/* True when nothing waits in tx or is on its way. */
+bool wire_flushed(const struct wire *);
+/* The owner will send no more: FIN (and close_notify) after what is in tx; reading goes on. */
+void wire_finish(struct wire *);
+/* Sends what is in tx, then FIN, reads and drops until the peer's FIN or linger_ms (so that no
+ * reset destroys the last answer, RFC 9112 9.6), closes. Owner forgotten at once. */
+void wire_end(struct wire *, enum close_reason);
+/* Closes without sending what waits; with a reset where wire->reset is set (a truncation must be
+ * seen). Owner forgotten at once. */
+void wire_shut(struct wire *, enum close_reason);
+
+#endif

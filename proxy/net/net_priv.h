@@ -1,0 +1,39 @@
+/* What the files of net share about a wire's inside. */
+#ifndef GYRE_NET_PRIV_H
+#define GYRE_NET_PRIV_H
+
+#include "net/net.h"
+
+#define WIRE_MAGIC 0x57495245u
+#define NET_MAGIC 0x4e455421u
+
+/* How often sends in flight are looked at. */
+#define NET_SWEEP_MS 250u
+
+/* A gathered send: the kernel reads it until the completion. */
+#define SENDV_MAX 32
+struct sendv {
+    struct msghdr msg;
+    struct iovec iov[SENDV_MAX];
+};
+
+/* wire.c: life and death. */
+void wire_lost(struct wire *, enum close_reason);   /* tells the owner, stops the ops */
+void wire_join(struct wire *);                      /* at the end of every done */
+void wire_wake(struct wire *, unsigned ready);      /* sets bits and wakes the owner */
+void wire_up(struct wire *);                        /* bytes may flow now */
+void wire_ending(struct wire *);                    /* a wire that ends: what is next */
+void wire_close_limit(struct connection_limit *);   /* counts a connection off */
+
+/* wire_io.c: bytes. */
+void wire_rx_done(struct op *, int res, struct seg *, bool armed);
+void wire_tx_done(struct op *, int res, struct seg *, bool armed);
+void wire_turn_run(struct task *);
+void wire_read(struct wire *);                      /* arms the receive where there is room */
+void wire_send(struct wire *);                      /* starts a send where there is something */
+
+/* dial.c */
+void wire_dial_start(struct wire *);
+void wire_dial_done(struct op *, int res, struct seg *, bool armed);
+
+#endif

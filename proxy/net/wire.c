@@ -1,0 +1,241 @@
+/* The life of a wire: made, up, ending, closing, joined. */
+#include "net/net_priv.h"
+
+static void wire_end_done(struct op *op, int res, struct seg *seg, bool armed);
+
+static void wire_handshake_fired(struct timer *timer) {
+    wire_lost(container_of(timer, struct wire, stall), CLOSE_HANDSHAKE_TIMEOUT);
+}
+
+static void wire_linger_fired(struct timer *timer) {
+    struct wire *w = container_of(timer, struct wire, stall);
+    wire_shut(w, w->why);
+}
+
+/* Sends of TLS hold records; plain ones whatever the owner pushed. */
+static void wire_queues_init(struct wire *w, struct net *net, bool tls) {
+    const struct wire_limits *limits = w->limits;
+    bufq_init(&w->rx, limits->rx_mark, &net->copies);
+    bufq_init(&w->tx, limits->tx_mark, &net->copies);
+    bufq_init(&w->sending, net->records.seg_size, tls ? &net->records : &net->copies);
+    bufq_init(&w->cipher, net->records.seg_size, &net->copies);
+}
+
+static struct wire *wire_new(struct net *net, const struct wire_params *params,
+                             struct task *owner, int fd) {
+    ensure_magic(net, NET_MAGIC);
+    struct wire *w = pool_get(&net->wires);
+    if (w == NULL) {
+        return NULL;
+    }
+    *w = (struct wire){
+        .magic = WIRE_MAGIC, .fd = fd, .net = net, .owner = owner, .limits = params->limits,
+        .tell_sent = true,
+        .op_rx.generation = w->op_rx.generation,
+        .op_tx.generation = w->op_tx.generation,
+        .op_end.generation = w->op_end.generation,
+    };
+    op_init(&w->op_rx, wire_rx_done);
+    op_init(&w->op_tx, wire_tx_done);
+    op_init(&w->op_end, wire_end_done);
+    task_init(&w->turn, wire_turn_run);
+    if (params->tls != NULL) {
+        w->tls = tls_new(params->tls);
+        if (w->tls == NULL) {
+            w->magic = 0;
+            pool_put(&net->wires, w);
+            return NULL;
+        }
+    }
+    wire_queues_init(w, net, w->tls != NULL);
+    return w;
+}
+
+struct wire *wire_accept(struct net *net, const struct wire_params *params, struct task *owner) {
+    struct wire *w = wire_new(net, params, owner, params->fd);
+    if (w == NULL) {
+        (void)sys_close(params->fd);
+        wire_close_limit(params->limit);
+        return NULL;
+    }
+    w->limit = params->limit;
+    if (w->tls == NULL) {
+        wire_up(w);
+        return w;
+    }
+    w->state = WIRE_HANDSHAKE;
+    w->turn.lane = TASK_HANDSHAKE;
+    timer_init(&w->stall, wire_handshake_fired);
+    timer_arm(net->ring, &w->stall, w->limits->handshake_ms);
+    wire_read(w);
+    return w;
+}
+
+struct wire *wire_dial(struct net *net, const struct wire_params *params, struct task *owner) {
+    int fd = sys_socket(params->to->sa.any.sa_family);
+    if (fd < 0) {
+        return NULL;
+    }
+    struct wire *w = wire_new(net, params, owner, fd);
+    if (w == NULL) {
+        (void)sys_close(fd);
+        return NULL;
+    }
+    w->state = WIRE_DIALING;
+    w->to = params->to;
+    wire_dial_start(w);
+    return w;
+}
+
+void wire_own(struct wire *w, struct task *owner) {
+    ensure_magic(w, WIRE_MAGIC);
+    w->owner = owner;
+    if (w->ready != 0) {
+        task_wake(w->net->ring, owner);
+    }
+}
+
+void wire_wake(struct wire *w, unsigned ready) {
+    w->ready |= (uint8_t)ready;
+    if (w->owner != NULL) {
+        task_wake(w->net->ring, w->owner);
+    }
+}
+
+void wire_up(struct wire *w) {
+    timer_cancel(w->net->ring, &w->stall);
+    w->state = WIRE_OPEN;
+    op_init(&w->op_end, wire_end_done);
+    wire_wake(w, WIRE_UP);
+    wire_read(w);
+    wire_send(w);
+}
+
+static void wire_stop(struct wire *w) {
+    struct ring *ring = w->net->ring;
+    timer_cancel(ring, &w->stall);
+    task_cancel(ring, &w->turn);
+    op_cancel(ring, &w->op_rx);
+    op_cancel(ring, &w->op_tx);
+    if (!w->close_sent) {
+        op_cancel(ring, &w->op_end);
+    }
+}
+
+/* Every op gets its last completion, so an owner that was told may take its time. */
+void wire_lost(struct wire *w, enum close_reason why) {
+    if (w->dead || w->state == WIRE_CLOSING) {
+        return;
+    }
+    w->dead = true;
+    if (w->owner == NULL) {
+        wire_shut(w, w->state == WIRE_ENDING ? (enum close_reason)w->why : why);
+        return;
+    }
+    w->why = (uint8_t)why;
+    if (!w->tls_failed) {
+        wire_stop(w);
+    }
+    wire_wake(w, WIRE_LOST);
+}
+
+void wire_shut(struct wire *w, enum close_reason why) {
+    ensure_magic(w, WIRE_MAGIC);
+    ensure(w->state != WIRE_CLOSING);
+    w->owner = NULL;
+    w->dead = true;
+    w->state = WIRE_CLOSING;
+    w->why = (uint8_t)why;
+    wire_stop(w);
+    bufq_fini(&w->rx);
+    bufq_fini(&w->tx);
+    bufq_fini(&w->cipher);
+    wire_join(w);
+}
+
+void wire_end(struct wire *w, enum close_reason why) {
+    ensure_magic(w, WIRE_MAGIC);
+    ensure(w->state != WIRE_CLOSING && w->state != WIRE_ENDING);
+    if (w->state != WIRE_OPEN || w->dead) {
+        wire_shut(w, why);
+        return;
+    }
+    w->owner = NULL;
+    w->state = WIRE_ENDING;
+    w->why = (uint8_t)why;
+    w->fin_wanted = true;
+    bufq_drop(&w->rx, w->rx.bytes);
+    wire_send(w);
+    wire_ending(w);
+}
+
+/* Once our FIN is out, all that is left is to wait for the peer's, dropping what it sends, so that
+ * no reset of the kernel's destroys what is still on its way to it (RFC 9112 9.6). */
+void wire_ending(struct wire *w) {
+    if (w->state != WIRE_ENDING || !w->fin_sent) {
+        return;
+    }
+    if (w->eof || w->tx_dead) {
+        wire_shut(w, w->why);
+        return;
+    }
+    if (!timer_armed(&w->stall)) {
+        timer_init(&w->stall, wire_linger_fired);
+        timer_arm(w->net->ring, &w->stall, w->limits->linger_ms);
+    }
+    wire_read(w);
+}
+
+bool wire_flushed(const struct wire *w) {
+    return w->tx_dead || (w->tx.bytes == 0 && w->sending.bytes == 0);
+}
+
+void wire_finish(struct wire *w) {
+    ensure_magic(w, WIRE_MAGIC);
+    if (!w->dead) {
+        w->fin_wanted = true;
+        wire_send(w);
+    }
+}
+
+static void wire_free(struct wire *w) {
+    struct net *net = w->net;
+    list_remove(&w->sends);
+    bufq_fini(&w->sending);
+    if (w->tls != NULL) {
+        tls_free(w->tls);
+    }
+    stats_close(ring_stats(net->ring), w->why);
+    wire_close_limit(w->limit);
+    w->magic = 0;
+    pool_put(&net->wires, w);
+}
+
+static void wire_end_done(struct op *op, int res, struct seg *seg, bool armed) {
+    (void)seg;
+    (void)armed;
+    struct wire *w = container_of(op, struct wire, op_end);
+    if (w->close_sent) {
+        wire_free(w);
+        return;
+    }
+    /* The watch of a wire that does not read: the peer is gone for good. */
+    if (res > 0 && w->state == WIRE_OPEN) {
+        wire_lost(w, w->to == NULL ? CLOSE_CLIENT_GONE : CLOSE_BACKEND_CLOSED);
+    }
+    wire_read(w);
+    wire_join(w);
+}
+
+void wire_join(struct wire *w) {
+    if (w->state != WIRE_CLOSING || w->close_sent || !op_idle(&w->op_rx) ||
+        !op_idle(&w->op_tx) || !op_idle(&w->op_end)) {
+        return;
+    }
+    w->close_sent = true;
+    if (w->reset) {
+        (void)sys_reset_on_close(w->fd);
+    }
+    w->op_end.done = wire_end_done;
+    op_close(w->net->ring, &w->op_end, w->fd);
+}

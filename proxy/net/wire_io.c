@@ -1,0 +1,314 @@
+/* The bytes of a wire: one receive, one send, and TLS between them and the owner. */
+#include <errno.h>
+#include <poll.h>
+
+#include "net/net_priv.h"
+
+static bool wire_is_tls(const struct wire *w) {
+    return w->tls != NULL;
+}
+
+static enum close_reason wire_gone(const struct wire *w) {
+    return w->to == NULL ? CLOSE_CLIENT_GONE : CLOSE_BACKEND_CLOSED;
+}
+
+/* --- Receiving --------------------------------------------------------------------------------- */
+
+/* Where received bytes go first, and how many more may come. */
+static struct bufq *wire_landing(struct wire *w) {
+    return wire_is_tls(w) ? &w->cipher : &w->rx;
+}
+
+/* While there is no room, only the peer's death is of interest. */
+static void wire_watch(struct wire *w) {
+    if (op_idle(&w->op_end) && !w->close_sent && w->state == WIRE_OPEN) {
+        op_watch(w->net->ring, &w->op_end, w->fd, POLLERR | POLLHUP);
+    }
+}
+
+void wire_read(struct wire *w) {
+    if (w->dead || w->eof || w->state == WIRE_DIALING || w->state == WIRE_CLOSING) {
+        return;
+    }
+    if (bufq_room(wire_landing(w)) == 0) {
+        if (op_idle(&w->op_rx)) {
+            wire_watch(w);
+        } else {
+            op_cancel(w->net->ring, &w->op_rx);
+        }
+        return;
+    }
+    if (op_idle(&w->op_rx)) {
+        op_cancel(w->net->ring, &w->op_end);
+        op_recv(w->net->ring, &w->op_rx, w->fd);
+    }
+}
+
+static void wire_received(struct wire *w, struct seg *seg, uint32_t len) {
+    w->rx_total += len;
+    stats_add(ring_stats(w->net->ring), STAT_RX_BYTES, len);
+    if (w->state == WIRE_CLOSING || w->dead || (w->state == WIRE_ENDING && !wire_is_tls(w))) {
+        return;
+    }
+    if (wire_is_tls(w)) {
+        bufq_push(&w->cipher, seg, 0, len);
+        task_wake(w->net->ring, &w->turn);
+    } else {
+        bufq_push(&w->rx, seg, 0, len);
+        wire_wake(w, WIRE_RX);
+    }
+}
+
+/* The peer's FIN. Under TLS it counts once all that came before is decrypted. */
+static void wire_ended(struct wire *w) {
+    w->eof = true;
+    if (wire_is_tls(w)) {
+        task_wake(w->net->ring, &w->turn);
+        if (w->state == WIRE_HANDSHAKE) {
+            wire_lost(w, wire_gone(w));
+        }
+    } else {
+        wire_wake(w, WIRE_EOF);
+    }
+    wire_ending(w);
+}
+
+void wire_rx_done(struct op *op, int res, struct seg *seg, bool armed) {
+    struct wire *w = container_of(op, struct wire, op_rx);
+    if (res > 0) {
+        wire_received(w, seg, (uint32_t)res);
+        seg_unref(seg);
+    } else if (w->state == WIRE_CLOSING || w->dead) {
+        /* The last completion of a wire that is on its way out. */
+    } else if (res == 0) {
+        wire_ended(w);
+    } else if (res != -ECANCELED) {
+        wire_lost(w, wire_gone(w));
+    }
+    if (!armed || bufq_room(wire_landing(w)) == 0) {
+        wire_read(w);
+    }
+    wire_join(w);
+}
+
+void wire_pull(struct wire *w) {
+    ensure_magic(w, WIRE_MAGIC);
+    if (wire_is_tls(w)) {
+        if (!w->dead && (w->cipher.bytes > 0 || w->eof)) {
+            task_wake(w->net->ring, &w->turn);
+        }
+    } else if (w->op_rx.state != OP_ARMED) {
+        wire_read(w);
+    }
+}
+
+/* --- Sending ----------------------------------------------------------------------------------- */
+
+/* The most that one send takes along; larger ones gain nothing, and hold other wires up. */
+#define SEND_BYTES_MAX (256u * 1024u)
+
+static void wire_start_send(struct wire *w) {
+    struct net *net = w->net;
+    if (w->sending.count == 1) {
+        const uint8_t *p = bufq_front(&w->sending, &w->asked);
+        op_send(net->ring, &w->op_tx, w->fd, p, w->asked);
+    } else {
+        struct sendv *v = pool_get(&net->sendvs);
+        int n = bufq_peek(&w->sending, 0, v->iov, SENDV_MAX);
+        v->msg = (struct msghdr){.msg_iov = v->iov, .msg_iovlen = (size_t)n};
+        w->asked = 0;
+        for (int i = 0; i < n; i++) {
+            w->asked += (uint32_t)v->iov[i].iov_len;
+        }
+        w->sendv = v;
+        op_sendv(net->ring, &w->op_tx, w->fd, &v->msg);
+    }
+    w->progress_ms = ring_now_ms(net->ring);
+    list_append(&net->sends, &w->sends);
+    if (!timer_armed(&net->sweep)) {
+        timer_arm(net->ring, &net->sweep, NET_SWEEP_MS);
+    }
+}
+
+/* Starts a send of what is ready to go; when nothing is left, what was to follow it follows. */
+static void wire_flush(struct wire *w) {
+    if (w->dead || !op_idle(&w->op_tx) || w->state == WIRE_DIALING) {
+        return;
+    }
+    if (!wire_is_tls(w)) {
+        bufq_move(&w->sending, &w->tx, SEND_BYTES_MAX - w->sending.bytes);
+    }
+    if (w->sending.bytes > 0) {
+        wire_start_send(w);
+        return;
+    }
+    bool ended = !wire_is_tls(w) || w->end_sent || w->tx_dead;
+    if (w->fin_wanted && !w->fin_sent && w->tx.bytes == 0 && ended) {
+        w->fin_sent = true;
+        (void)sys_shutdown(w->fd, SHUT_WR);   /* ENOTCONN: the peer was faster */
+    }
+}
+
+/* Under TLS the turn encrypts first, and flushes then. */
+void wire_send(struct wire *w) {
+    if (wire_is_tls(w)) {
+        if (!w->dead) {
+            task_wake(w->net->ring, &w->turn);
+        }
+    } else {
+        wire_flush(w);
+    }
+}
+
+/* The kernel takes no more bytes of us. What the peer has sent may still be read. */
+static void wire_tx_broken(struct wire *w) {
+    w->tx_dead = true;
+    bufq_drop(&w->sending, w->sending.bytes);
+    bufq_drop(&w->tx, w->tx.bytes);
+    wire_read(w);
+}
+
+static void wire_tell_room(struct wire *w, bool sent) {
+    bool flushed = sent && w->tell_sent && wire_flushed(w);
+    if (flushed || (w->full && (w->tx_dead || bufq_room(&w->tx) >= w->tx.mark / 2))) {
+        w->full = false;
+        wire_wake(w, WIRE_ROOM);
+    }
+}
+
+static void wire_sent(struct wire *w, uint32_t len) {
+    w->tx_total += len;
+    stats_add(ring_stats(w->net->ring), STAT_TX_BYTES, len);
+    bufq_drop(&w->sending, len);
+    if (len < w->asked) {
+        bufq_settle(&w->sending);   /* what is left waits for a slow peer */
+    }
+}
+
+void wire_tx_done(struct op *op, int res, struct seg *seg, bool armed) {
+    (void)seg;
+    (void)armed;
+    struct wire *w = container_of(op, struct wire, op_tx);
+    bool settling = w->settling;
+    w->settling = false;
+    if (w->sendv != NULL) {
+        pool_put(&w->net->sendvs, w->sendv);
+        w->sendv = NULL;
+    }
+    list_remove(&w->sends);
+    if (res >= 0) {
+        wire_sent(w, (uint32_t)res);
+    }
+    if (w->dead || w->state == WIRE_CLOSING) {
+        wire_join(w);
+        return;
+    }
+    if (settling && res == -ECANCELED) {
+        bufq_settle(&w->sending);
+    } else if (res < 0) {
+        wire_tx_broken(w);
+    }
+    wire_send(w);
+    wire_tell_room(w, true);
+    wire_ending(w);
+    wire_join(w);
+}
+
+void wire_push(struct wire *w) {
+    ensure_magic(w, WIRE_MAGIC);
+    if (w->tx_dead || w->dead) {
+        bufq_drop(&w->tx, w->tx.bytes);
+        if (!w->dead) {
+            wire_tell_room(w, true);
+        }
+        return;
+    }
+    wire_send(w);
+    if (bufq_room(&w->tx) == 0) {
+        w->full = true;
+        bufq_settle(&w->tx);
+    }
+}
+
+/* --- TLS --------------------------------------------------------------------------------------- */
+
+static void turn_failed(struct wire *w) {
+    w->tls_failed = true;
+    wire_flush(w);   /* the alert */
+    wire_lost(w, tls_why(w->tls));
+}
+
+static void turn_up(struct wire *w) {
+    struct tls_facts facts;
+    tls_facts(w->tls, &facts);
+    stats_add(ring_stats(w->net->ring), STAT_HANDSHAKES, 1);
+    if (facts.resumed) {
+        stats_add(ring_stats(w->net->ring), STAT_RESUMED, 1);
+    }
+    w->turn.lane = TASK_LIVE;
+    wire_up(w);
+}
+
+/* The peer's end, as its owner is to see it: after the last plain byte. */
+static void turn_ended(struct wire *w, enum tls_want want) {
+    if (w->end_told) {
+        return;
+    }
+    if (tls_is_ended(w->tls)) {
+        w->end_told = true;
+        w->eof = true;
+        op_cancel(w->net->ring, &w->op_rx);
+        wire_wake(w, WIRE_EOF);
+    } else if (w->eof && want == TLS_WANT_CIPHER) {
+        w->end_told = true;
+        w->cut = true;
+        wire_wake(w, WIRE_EOF);
+    }
+}
+
+static enum tls_want turn_step(struct wire *w) {
+    uint32_t before = w->rx.bytes;
+    enum tls_want want = tls_step(w->tls, &w->cipher, &w->rx, &w->tx, &w->sending);
+    if (w->state == WIRE_HANDSHAKE && tls_is_up(w->tls)) {
+        turn_up(w);
+    }
+    if (w->state == WIRE_ENDING) {
+        bufq_drop(&w->rx, w->rx.bytes);
+    } else if (w->rx.bytes > before) {
+        wire_wake(w, WIRE_RX);
+    }
+    return want;
+}
+
+/* close_notify goes after the last byte of tx. */
+static void turn_end(struct wire *w) {
+    if (w->fin_wanted && !w->end_sent && w->tx.bytes == 0 && tls_is_up(w->tls)) {
+        tls_end(w->tls, &w->sending);
+        w->end_sent = true;
+    }
+}
+
+void wire_turn_run(struct task *task) {
+    struct wire *w = container_of(task, struct wire, turn);
+    if (w->dead || w->state == WIRE_CLOSING) {
+        return;
+    }
+    enum tls_want want = turn_step(w);
+    if (want == TLS_FAILED) {
+        turn_failed(w);
+        return;
+    }
+    turn_end(w);
+    if (w->tx_dead) {
+        bufq_drop(&w->sending, w->sending.bytes);
+    }
+    if (want == TLS_WANT_TURN || (want == TLS_WANT_ROOM && w->state == WIRE_ENDING)) {
+        task_yield(w->net->ring, &w->turn);
+    }
+    turn_ended(w, want);
+    bufq_settle(&w->cipher);
+    wire_flush(w);
+    wire_tell_room(w, false);
+    wire_read(w);
+    wire_ending(w);
+}

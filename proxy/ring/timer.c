@@ -1,0 +1,120 @@
+/* Timers: a hierarchical wheel of slots, one due time per slot at the lowest level. */
+#include "base/ensure.h"
+#include "ring/ring_priv.h"
+
+#define SLOT_BITS 6u
+#define SLOT_MASK 63u
+#define SPAN_MS (1ull << (SLOT_BITS * TIMER_LEVELS))
+#define IN_MS_MAX (1ull << 40)   /* 34 years: far from any overflow */
+
+/* A timer stands at the level of the highest group of 6 bits in which its due time differs from
+ * at_ms, in the slot that these bits name. So level 0 holds what is due within the current 64 ms,
+ * exactly; a higher slot is dealt out again when its time begins. No slot is ever passed over, so
+ * below the top level every occupied slot lies ahead of at_ms and within its turn of the wheel. */
+
+void timer_wheel_init(struct timer_wheel *wheel, uint64_t now_ms) {
+    wheel->at_ms = now_ms;
+    for (unsigned level = 0; level < TIMER_LEVELS; level++) {
+        wheel->occupied[level] = 0;
+        for (unsigned slot = 0; slot <= SLOT_MASK; slot++) {
+            list_init(&wheel->slot[level][slot]);
+        }
+    }
+    list_init(&wheel->expired);
+}
+
+static void slot_put(struct timer_wheel *wheel, struct timer *timer) {
+    uint64_t due_ms = timer->due_ms;
+    if (due_ms - wheel->at_ms >= SPAN_MS) {
+        due_ms = wheel->at_ms + SPAN_MS - 1;   /* as far as the wheel goes; then it is put again */
+    }
+    uint64_t differ = (due_ms ^ wheel->at_ms) | SLOT_MASK;
+    unsigned level = (63u - (unsigned)__builtin_clzll(differ)) / SLOT_BITS;
+    if (level >= TIMER_LEVELS) {
+        level = TIMER_LEVELS - 1;              /* the top level goes round */
+    }
+    unsigned slot = (unsigned)(due_ms >> (level * SLOT_BITS)) & SLOT_MASK;
+    list_append(&wheel->slot[level][slot], &timer->slot);
+    wheel->occupied[level] |= 1ull << slot;
+}
+
+void timer_wheel_arm(struct timer_wheel *wheel, struct timer *timer, uint64_t due_ms) {
+    list_remove(&timer->slot);
+    timer->due_ms = due_ms > wheel->at_ms ? due_ms : wheel->at_ms + 1;
+    slot_put(wheel, timer);
+}
+
+/* The occupied slot that begins first, or NULL. Cancelling leaves bits behind: they are cleared
+ * here. */
+static struct list_node *slot_first(struct timer_wheel *wheel, unsigned *level,
+                                    uint64_t *begin_ms) {
+    for (unsigned l = 0; l < TIMER_LEVELS; l++) {
+        unsigned shift = l * SLOT_BITS;
+        unsigned after = ((unsigned)(wheel->at_ms >> shift) + 1) & SLOT_MASK;
+        while (wheel->occupied[l] != 0) {
+            uint64_t bits = wheel->occupied[l];
+            uint64_t ahead = bits >> after | bits << (-after & SLOT_MASK);
+            unsigned slot = (after + (unsigned)__builtin_ctzll(ahead)) & SLOT_MASK;
+            struct list_node *list = &wheel->slot[l][slot];
+            if (list_empty(list)) {
+                wheel->occupied[l] &= ~(1ull << slot);
+                continue;
+            }
+            uint64_t round_ms = 1ull << (shift + SLOT_BITS);
+            uint64_t ms = (wheel->at_ms & ~(round_ms - 1)) + ((uint64_t)slot << shift);
+            *begin_ms = ms > wheel->at_ms ? ms : ms + round_ms;
+            *level = l;
+            return list;
+        }
+    }
+    return NULL;
+}
+
+uint64_t timer_wheel_next(struct timer_wheel *wheel) {
+    unsigned level;
+    uint64_t begin_ms;
+    return slot_first(wheel, &level, &begin_ms) != NULL ? begin_ms : TIMER_NEVER;
+}
+
+void timer_wheel_run(struct timer_wheel *wheel, uint64_t now_ms) {
+    unsigned level;
+    uint64_t begin_ms;
+    struct list_node *list, *node;
+    while ((list = slot_first(wheel, &level, &begin_ms)) != NULL && begin_ms <= now_ms) {
+        struct list_node moving;
+        list_take_all(&moving, list);
+        wheel->at_ms = begin_ms;
+        while ((node = list_pop(&moving)) != NULL) {
+            struct timer *timer = container_of(node, struct timer, slot);
+            if (timer->due_ms <= begin_ms) {
+                list_append(&wheel->expired, node);
+            } else {
+                slot_put(wheel, timer);
+            }
+        }
+    }
+    if (wheel->at_ms < now_ms) {
+        wheel->at_ms = now_ms;
+    }
+    /* All are collected before the first is fired: what fired() arms or cancels is seen, and what
+     * it arms comes in a later turn. */
+    while ((node = list_pop(&wheel->expired)) != NULL) {
+        struct timer *timer = container_of(node, struct timer, slot);
+        timer->fired(timer);
+    }
+}
+
+/* Rounded up: the clock's ms may have begun almost one ms ago. */
+void timer_arm(struct ring *ring, struct timer *timer, uint64_t in_ms) {
+    struct ring_core *core = core_of(ring);
+    ensure(timer->fired != NULL);
+    if (in_ms > IN_MS_MAX) {
+        in_ms = IN_MS_MAX;
+    }
+    timer_wheel_arm(&core->timers, timer, (core->now_us + in_ms * 1000 + 999) / 1000);
+}
+
+void timer_cancel(struct ring *ring, struct timer *timer) {
+    (void)ring;
+    list_remove(&timer->slot);
+}

@@ -1,0 +1,175 @@
+/* A lease: from "this backend" to a stream on a connection, or a reason why not. */
+#include "base/mem.h"
+#include "upstream/upstream_priv.h"
+
+static struct local_server *lease_local(struct lease *lease) {
+    return local_server_of(lease->room, lease->backend, lease->server);
+}
+
+/* --- Counts that steer ------------------------------------------------------------------------- */
+
+static void count_request(struct lease *lease, int change) {
+    _Atomic uint32_t *count = &lease->server->counts[lease->room->ring_index].requests;
+    uint32_t now = atomic_load_explicit(count, memory_order_relaxed);
+    atomic_store_explicit(count, now + (uint32_t)change, memory_order_relaxed);
+}
+
+/* --- From a server to a stream ----------------------------------------------------------------- */
+
+static void lease_fail(struct lease *lease, enum close_reason why) {
+    lease->state = LEASE_FAILED;
+    lease->why = (uint8_t)why;
+}
+
+static bool lease_open(struct lease *lease, struct session *session) {
+    session->owner = &lease_local(lease)->task;
+    struct stream *stream = session->ops->open(session, lease->owner);
+    if (stream == NULL) {
+        local_server_give(lease_local(lease), session);
+        return false;
+    }
+    lease->session = session;
+    lease->stream = stream;
+    lease->reused = session->served > 0;
+    lease->ready_us = ring_now_us(lease->room->ring);
+    lease->state = LEASE_READY;
+    return true;
+}
+
+static bool lease_reuse(struct lease *lease) {
+    struct session *session = local_server_take(lease_local(lease));
+    if (session == NULL || !lease_open(lease, session)) {
+        return false;
+    }
+    stats_add(ring_stats(lease->room->ring), STAT_REUSED, 1);
+    return true;
+}
+
+static bool lease_dial(struct lease *lease) {
+    struct upstream *room = lease->room;
+    lease->session = h1_up_new(room->http, &lease->server->addr, &lease->backend->limits,
+                               &lease->dialed);
+    if (lease->session == NULL) {
+        return false;
+    }
+    stats_add(ring_stats(room->ring), STAT_DIALED, 1);
+    lease->state = LEASE_WAITING;
+    return true;
+}
+
+/* Picks the next server and gets as far with it as can be without waiting. */
+static void lease_next(struct lease *lease, bool fresh, const struct server *avoid,
+                       enum close_reason last) {
+    struct server *server = balance_pick(lease->room, lease->backend, lease->tried, avoid);
+    if (server == NULL || lease->tries >= lease->backend->server_count) {
+        lease_fail(lease, last);
+        return;
+    }
+    lease->server = server;
+    lease->tries++;
+    if (server->index < LEASE_TRIES_MAX) {
+        lease->tried |= (uint64_t)1 << server->index;
+    }
+    count_request(lease, 1);
+    if ((!fresh && lease_reuse(lease)) || lease_dial(lease)) {
+        return;
+    }
+    count_request(lease, -1);
+    lease_fail(lease, CLOSE_NO_DESCRIPTOR);
+}
+
+/* The dial has ended, well or not. */
+static void lease_dialed_run(struct task *task) {
+    struct lease *lease = container_of(task, struct lease, dialed);
+    struct upstream *room = lease->room;
+    struct session *session = lease->session;
+    if (lease->state != LEASE_WAITING || (!session->up && !session->dead)) {
+        return;
+    }
+    if (session->dead || !lease_open(lease, session)) {
+        enum close_reason why = session->dead ? (enum close_reason)session->why : CLOSE_NO_MEMORY;
+        if (session->dead) {
+            session_forget(session);
+        }
+        lease->session = NULL;
+        stats_add(ring_stats(room->ring), STAT_DIAL_FAILED, 1);
+        count_request(lease, -1);
+        lease_next(lease, false, NULL, why);
+    }
+    if (lease->state != LEASE_WAITING) {
+        task_wake(room->ring, lease->owner);
+    }
+}
+
+void lease_ask(struct lease *lease, struct upstream *room, struct backend *backend,
+               const struct pick *pick, struct task *owner) {
+    ensure_magic(room, UPSTREAM_MAGIC);
+    *lease = (struct lease){.room = room, .backend = backend, .owner = owner};
+    lease->asked_us = ring_now_us(room->ring);
+    task_init(&lease->dialed, lease_dialed_run);
+    room->leases++;
+    lease_next(lease, pick->fresh, pick->avoid, CLOSE_NO_SERVER);
+}
+
+void lease_end(struct lease *lease, enum close_reason why) {
+    if (lease->state == LEASE_NONE) {
+        return;
+    }
+    ensure(lease->room->leases > 0);
+    lease->room->leases--;
+    task_cancel(lease->room->ring, &lease->dialed);
+    if (lease->state == LEASE_READY) {
+        lease->stream->ops->release(lease->stream, why);
+        lease->stream = NULL;
+    }
+    if (lease->state == LEASE_READY || lease->state == LEASE_WAITING) {
+        count_request(lease, -1);
+        local_server_give(lease_local(lease), lease->session);
+        lease->session = NULL;
+    }
+    lease->state = LEASE_NONE;
+}
+
+/* --- The room ---------------------------------------------------------------------------------- */
+
+void upstream_init(struct upstream *room, struct http *http, struct registry *registry,
+                   uint32_t ring_index) {
+    ensure(ring_index < registry->ring_count);
+    *room = (struct upstream){.magic = UPSTREAM_MAGIC, .ring = http->ring, .http = http,
+                              .registry = registry, .ring_index = ring_index};
+    sys_random(&room->luck, sizeof room->luck);
+    room->luck |= 1;
+    room->backends = mem_zero(registry->backend_count * sizeof *room->backends);
+    for (uint32_t i = 0; i < registry->backend_count; i++) {
+        struct backend *backend = &registry->backends[i];
+        struct local_server *servers = mem_zero(backend->server_count * sizeof *servers);
+        room->backends[i].servers = servers;
+        for (uint32_t k = 0; k < backend->server_count; k++) {
+            local_server_init(&servers[k], room, backend, &backend->servers[k]);
+        }
+    }
+}
+
+static void each_server(struct upstream *room, void (*call)(struct local_server *)) {
+    for (uint32_t i = 0; i < room->registry->backend_count; i++) {
+        for (uint32_t k = 0; k < room->registry->backends[i].server_count; k++) {
+            call(&room->backends[i].servers[k]);
+        }
+    }
+}
+
+void upstream_drain(struct upstream *room) {
+    room->draining = true;
+    each_server(room, local_server_drain);
+}
+
+void upstream_fini(struct upstream *room) {
+    ensure_magic(room, UPSTREAM_MAGIC);
+    ensure(room->leases == 0);
+    each_server(room, local_server_fini);
+    for (uint32_t i = 0; i < room->registry->backend_count; i++) {
+        mem_free(room->backends[i].servers);
+    }
+    mem_free(room->backends);
+    room->magic = 0;
+}

@@ -1,0 +1,98 @@
+/* Backends and servers at run time: shared by all rings, and outliving a configuration. */
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "upstream/upstream_priv.h"
+
+/* What a server may send as a head: generous, as it is one of ours, and bounded all the same. */
+#define RESPONSE_HEAD_MAX (64u * 1024u)
+#define RESPONSE_FIELDS_MAX 256u
+
+/* Body bytes that may wait in a stream and in its wire. Together with a receive buffer in hand
+ * they bound what one slow peer makes gyre hold. */
+#define UP_STREAM_MARK (64u * 1024u)
+#define UP_WIRE_MARK (128u * 1024u)
+#define UP_LINGER_MS 1000u
+
+static void backend_limits(struct backend *backend, const struct conf_backend *conf) {
+    backend->limits = (struct http_limits){
+        .head_bytes_max = RESPONSE_HEAD_MAX,
+        .field_count_max = RESPONSE_FIELDS_MAX,
+        .body_bytes_max = UINT64_MAX,
+        .rx_mark = UP_STREAM_MARK,
+        .tx_mark = UP_STREAM_MARK,
+        .wire = {
+            .rx_mark = UP_WIRE_MARK,
+            .tx_mark = UP_WIRE_MARK,
+            .connect_ms = (uint32_t)conf->connect_timeout_ms,
+            .send_ms = (uint32_t)conf->stall_timeout_ms,
+            .linger_ms = UP_LINGER_MS,
+        },
+    };
+}
+
+static void server_init(struct server *server, uint32_t index, const struct conf_server *conf,
+                        uint32_t ring_count) {
+    *server = (struct server){.addr = conf->addr, .weight = conf->weight, .index = index};
+    addr_print(&server->addr, server->name);
+    size_t size = ring_count * sizeof *server->counts;
+    server->counts = aligned_alloc(_Alignof(struct server_count), size);
+    ensure(server->counts != NULL);
+    memset(server->counts, 0, size);
+}
+
+static void backend_init(struct backend *backend, uint32_t index, const struct conf_backend *conf,
+                         uint32_t ring_count) {
+    *backend = (struct backend){
+        .name = mem_copy(conf->name, strlen(conf->name)),
+        .index = index,
+        .balance = conf->balance,
+        .server_count = conf->server_count,
+        .connect_ms = (uint32_t)conf->connect_timeout_ms,
+        .response_ms = (uint32_t)conf->response_timeout_ms,
+        .stall_ms = (uint32_t)conf->stall_timeout_ms,
+        .keepalive_max = (uint32_t)conf->keepalive,
+        .keepalive_ms = (uint32_t)conf->keepalive_timeout_ms,
+    };
+    backend_limits(backend, conf);
+    size_t size = conf->server_count * sizeof *backend->servers;
+    backend->servers = aligned_alloc(_Alignof(struct server), size);
+    ensure(backend->servers != NULL);
+    for (uint32_t i = 0; i < conf->server_count; i++) {
+        server_init(&backend->servers[i], i, &conf->servers[i], ring_count);
+    }
+}
+
+struct registry *registry_new(const struct conf *conf, uint32_t ring_count) {
+    struct registry *registry = mem_zero(sizeof *registry);
+    registry->ring_count = ring_count;
+    registry->backend_count = conf->backend_count;
+    registry->backends = mem_zero(conf->backend_count * sizeof *registry->backends);
+    for (uint32_t i = 0; i < conf->backend_count; i++) {
+        backend_init(&registry->backends[i], i, &conf->backends[i], ring_count);
+    }
+    return registry;
+}
+
+void registry_free(struct registry *registry) {
+    for (uint32_t i = 0; i < registry->backend_count; i++) {
+        struct backend *backend = &registry->backends[i];
+        for (uint32_t k = 0; k < backend->server_count; k++) {
+            ensure(atomic_load(&backend->servers[k].kept) == 0);
+            free(backend->servers[k].counts);
+        }
+        free(backend->servers);
+        mem_free(backend->name);
+    }
+    mem_free(registry->backends);
+    mem_free(registry);
+}
+
+struct backend *registry_find(struct registry *registry, struct str name) {
+    for (uint32_t i = 0; i < registry->backend_count; i++) {
+        if (str_eq(str_of(registry->backends[i].name), name)) {
+            return &registry->backends[i];
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,462 @@
+/* The ring's door over virtual sockets: ops that complete when, and in what order, luck says. */
+#include <errno.h>
+#include <poll.h>
+
+#include "ring/ring_priv.h"
+#include "sim/sim_priv.h"
+
+/* What the kernel was given: an op in flight, until its last completion is reaped. */
+struct sim_op {
+    struct list_node link;            /* ring.ops */
+    struct op *op;
+    int fd;
+    struct iovec one;                 /* op_send, op_write */
+    const struct msghdr *msg;         /* op_sendv: read as late as the kernel may read it */
+    const struct addr *to;
+    unsigned events;
+    uint32_t sent;                    /* so far, of a send that goes on by itself */
+    bool waitall;
+    int result;                       /* of a connect, due at due_us */
+    uint64_t due_us;
+    bool late_drawn;
+    uint64_t hold_us;                 /* a late completion: not before */
+    bool finished;                    /* its last completion is in the queue */
+};
+
+struct sim_cqe {
+    struct list_node link;            /* ring.completions */
+    struct sim_op *sim_op;
+    int res;
+    struct seg *seg;
+    bool armed;
+};
+
+struct ring {
+    struct ring_core core;
+    struct list_node link;            /* sim.rings */
+    struct sim *sim;
+    int index;
+    struct list_node ops, completions;
+    uint64_t starved_until_us;
+};
+
+/* A SYN that is dropped is sent again after 1, 3, 7, ... s; Linux gives up after 127 s. */
+#define SYN_GIVE_UP_US 127000000u
+#define SYN_AGAIN_US 1000000u
+
+/* --- Birth and death ---------------------------------------------------------------------------------- */
+
+struct ring *ring_new(const struct ring_params *params, char *why) {
+    (void)why;                        /* nothing refuses here */
+    struct sim *sim = sim_current();
+    struct ring_params p = *params;
+    p.buf_size = p.buf_size != 0 ? p.buf_size : 4096;
+    p.buf_max = p.buf_max != 0 ? p.buf_max : 256;
+    struct ring *ring = core_alloc(sizeof *ring);
+    core_init(&ring->core, &p, sim->now_us, sim_wall_us(sim));
+    ring->sim = sim;
+    ring->index = sim->ring_count++;
+    list_init(&ring->ops);
+    list_init(&ring->completions);
+    list_append(&sim->rings, &ring->link);
+    return ring;
+}
+
+void ring_free(struct ring *ring) {
+    ensure(list_empty(&ring->ops) && list_empty(&ring->completions));
+    core_fini(&ring->core);
+    list_remove(&ring->link);
+    core_free(ring);
+}
+
+void ring_run(struct ring *ring) {
+    ring->core.stop = false;
+    while (!ring->core.stop) {
+        bool alive = sim_step(ring->sim);
+        ensure(alive && "nothing can happen any more, and nobody has stopped the ring");
+    }
+}
+
+void ring_post(struct ring *ring, struct post *post) {
+    (void)post_queue_push(&ring->core.posts, post);
+}
+
+struct ring *sim_ring_of(struct list_node *node) {
+    return container_of(node, struct ring, link);
+}
+
+uint32_t sim_rings_ops(const struct sim *sim) {
+    uint32_t count = 0;
+    list_each(node, &sim->rings) {
+        count += sim_ring_of(node)->core.ops;
+    }
+    return count;
+}
+
+uint32_t sim_rings_segments(const struct sim *sim) {
+    uint32_t count = 0;
+    list_each(node, &sim->rings) {
+        count += sim_ring_of(node)->core.receive.live;
+    }
+    return count;
+}
+
+/* --- Submission ----------------------------------------------------------------------------------------- */
+
+static struct sim_op *op_submit(struct ring *ring, struct op *op, enum op_kind kind, int fd) {
+    struct sim *sim = ring->sim;
+    struct sim_fd *f = sim_fd_at(sim, fd);
+    ensure(f != NULL && !f->closing && "an op on a descriptor that is not open");
+    ensure(kind != OP_RECV || !f->receiving);
+    ensure((kind != OP_SEND && kind != OP_SENDV) || !f->sending);
+    ensure(kind != OP_CLOSE || f->op_count == 0);
+    f->receiving = f->receiving || kind == OP_RECV;
+    f->sending = f->sending || kind == OP_SEND || kind == OP_SENDV;
+    f->closing = kind == OP_CLOSE;
+    f->op_count++;
+    op_begin(&ring->core, op, kind, fd);
+    struct sim_op *s = mem_zero(sizeof *s);
+    s->op = op;
+    s->fd = fd;
+    list_append(&ring->ops, &s->link);
+    sim_note(sim, "arm", ring->index * 16 + (int)kind, fd, 0);
+    return s;
+}
+
+void op_recv(struct ring *ring, struct op *op, int fd) {
+    op_submit(ring, op, OP_RECV, fd);
+}
+
+void op_send(struct ring *ring, struct op *op, int fd, const void *p, uint32_t len) {
+    ensure(len > 0);
+    struct sim_op *s = op_submit(ring, op, OP_SEND, fd);
+    s->one = (struct iovec){(void *)(uintptr_t)p, len};
+    s->waitall = sim_draw(ring->sim, 2) == 0;
+}
+
+void op_sendv(struct ring *ring, struct op *op, int fd, const struct msghdr *msg) {
+    ensure(msg->msg_iovlen > 0);
+    struct sim_op *s = op_submit(ring, op, OP_SENDV, fd);
+    s->msg = msg;
+    s->waitall = sim_draw(ring->sim, 2) == 0;
+}
+
+void op_accept(struct ring *ring, struct op *op, int fd) {
+    op_submit(ring, op, OP_ACCEPT, fd);
+}
+
+void op_connect(struct ring *ring, struct op *op, int fd, const struct addr *to) {
+    struct sim *sim = ring->sim;
+    struct sim_op *s = op_submit(ring, op, OP_CONNECT, fd);
+    s->to = to;
+    s->due_us = sim->now_us + sim_draw(sim, 2u * sim->params.latency_us + 1);
+    if (sim_fault(sim, SIM_REFUSE)) {
+        s->result = -ECONNREFUSED;
+    } else if (sim_fault(sim, SIM_SYN_DROP)) {
+        s->due_us = sim->now_us + SYN_GIVE_UP_US;
+        s->result = -ETIMEDOUT;
+    }
+}
+
+void op_close(struct ring *ring, struct op *op, int fd) {
+    op_submit(ring, op, OP_CLOSE, fd);
+}
+
+void op_watch(struct ring *ring, struct op *op, int fd, unsigned events) {
+    op_submit(ring, op, OP_WATCH, fd)->events = events;
+}
+
+void op_write(struct ring *ring, struct op *op, int fd, const void *p, uint32_t len) {
+    ensure(len > 0);
+    op_submit(ring, op, OP_WRITE, fd)->one = (struct iovec){(void *)(uintptr_t)p, len};
+}
+
+void op_cancel(struct ring *ring, struct op *op) {
+    if (op->state == OP_ARMED) {
+        op->state = OP_CANCELLED;
+        sim_note(ring->sim, "cancel", ring->index * 16 + op->kind, op->fd, 0);
+    }
+}
+
+/* --- Completion ------------------------------------------------------------------------------------------ */
+
+static void complete(struct ring *ring, struct sim_op *s, int res, struct seg *seg, bool armed) {
+    struct sim_cqe *cqe = mem_zero(sizeof *cqe);
+    *cqe = (struct sim_cqe){.sim_op = s, .res = res, .seg = seg, .armed = armed};
+    list_append(&ring->completions, &cqe->link);
+    s->finished = !armed;
+    s->late_drawn = false;
+    sim_note(ring->sim, "complete", ring->index * 16 + s->op->kind, s->fd, res);
+}
+
+static bool has_buffer(const struct ring *ring) {
+    const struct segpool *pool = &ring->core.receive;
+    return ring->starved_until_us <= ring->sim->now_us && pool->live < pool->live_max;
+}
+
+static void attempt_recv(struct ring *ring, struct sim_op *s, struct sim_fd *f) {
+    struct sim *sim = ring->sim;
+    struct sim_end *end = f->end;
+    if (sim_fault(sim, SIM_STARVE)) {
+        ring->starved_until_us = sim->now_us + 1 + sim_draw(sim, sim->params.late_us);
+    }
+    if (!has_buffer(ring)) {
+        stats_add(&ring->core.stats, STAT_NO_BUFFERS, 1);
+        return;
+    }
+    struct seg *seg = seg_new(&ring->core.receive);
+    ensure(seg != NULL);
+    uint32_t want = end->in.ready > seg->size ? seg->size : end->in.ready;
+    if (want > 0 && sim_fault(sim, SIM_SHORT_RECV)) {
+        want = 1 + (uint32_t)sim_draw(sim, want);
+    }
+    int n = sim_end_recv(end, seg->data, want > 0 ? want : 1);
+    if (n <= 0) {
+        seg_unref(seg);
+        if (n != -EAGAIN) {
+            complete(ring, s, n, NULL, false);
+        }
+        return;
+    }
+    uint64_t sum = 0;
+    for (int i = 0; i < n; i++) {
+        sum = sum * 31 + seg->data[i];
+    }
+    sim_note(sim, "bytes", s->fd, n, (int64_t)sum);
+    bool armed = !ring->core.params.one_shot && !sim_fault(sim, SIM_DISARM);
+    complete(ring, s, n, seg, armed);
+}
+
+static void attempt_send(struct ring *ring, struct sim_op *s, struct sim_fd *f) {
+    const struct iovec *iov = s->msg != NULL ? s->msg->msg_iov : &s->one;
+    int count = s->msg != NULL ? (int)s->msg->msg_iovlen : 1;
+    uint32_t total = 0;
+    for (int i = 0; i < count; i++) {
+        total += (uint32_t)iov[i].iov_len;
+    }
+    int n = sim_end_send(f->end, iov, count, s->sent);
+    if (n == -EAGAIN) {
+        return;
+    }
+    s->sent += n > 0 ? (uint32_t)n : 0;
+    if (n < 0 || !s->waitall || s->sent == total) {
+        complete(ring, s, s->sent > 0 ? (int)s->sent : n, NULL, false);
+    }
+}
+
+static void attempt_accept(struct ring *ring, struct sim_op *s, struct sim_fd *f) {
+    struct sim *sim = ring->sim;
+    struct sim_listener *listener = f->listener;   /* opening may move f */
+    struct sim_fd *opened;
+    /* The descriptor is found before the connection: on EMFILE it stays in the backlog. */
+    int fd = sim_fault(sim, SIM_EMFILE) ? -EMFILE : sim_fd_open(sim, SIM_FD_SOCKET, &opened);
+    if (fd < 0) {
+        complete(ring, s, fd, NULL, false);
+        return;
+    }
+    opened->end = sim_listener_take(listener);
+    complete(ring, s, fd, NULL, !sim_fault(sim, SIM_DISARM));
+}
+
+static void attempt_connect(struct ring *ring, struct sim_op *s, struct sim_fd *f) {
+    int res = s->result;
+    if (res == 0) {
+        res = sim_end_connect(f->end, s->to);
+    }
+    if (res == -EAGAIN) {
+        s->due_us = ring->sim->now_us + SYN_AGAIN_US;
+    } else {
+        complete(ring, s, res, NULL, false);
+    }
+}
+
+static void attempt_write(struct ring *ring, struct sim_op *s, struct sim_fd *f) {
+    struct sim *sim = ring->sim;
+    ensure(f->kind == SIM_FD_FILE);
+    if (sim_fault(sim, SIM_WRITE_FULL)) {
+        complete(ring, s, -ENOSPC, NULL, false);
+        return;
+    }
+    uint32_t len = (uint32_t)s->one.iov_len;
+    if (sim_fault(sim, SIM_WRITE_SHORT)) {
+        len = 1 + (uint32_t)sim_draw(sim, len);
+    }
+    sim_text_file_append(f->file, s->one.iov_base, len);
+    complete(ring, s, (int)len, NULL, false);
+}
+
+/* When the kernel could complete something of this op; SIM_NEVER: it waits for others. */
+static uint64_t op_ready_us(const struct ring *ring, const struct sim_op *s) {
+    struct sim *sim = ring->sim;
+    const struct sim_fd *f = sim_fd_at(sim, s->fd);
+    bool now = true;
+    switch (s->op->kind) {
+    case OP_RECV:
+        now = sim_end_readable(f->end);
+        if (now && ring->starved_until_us > sim->now_us) {
+            return ring->starved_until_us;
+        }
+        now = now && has_buffer(ring);
+        break;
+    case OP_SEND:
+    case OP_SENDV:
+        now = sim_end_writable(f->end);
+        break;
+    case OP_ACCEPT:
+        now = f->listener->queued > 0;
+        break;
+    case OP_CONNECT:
+        return s->due_us > sim->now_us ? s->due_us : sim->now_us;
+    case OP_WATCH:
+        now = (sim_end_poll(f->end) & (s->events | POLLERR | POLLHUP)) != 0;
+        break;
+    default:
+        break;
+    }
+    return now ? sim->now_us : SIM_NEVER;
+}
+
+static void attempt(struct ring *ring, struct sim_op *s) {
+    struct sim_fd *f = sim_fd_at(ring->sim, s->fd);
+    switch (s->op->kind) {
+    case OP_RECV:
+        attempt_recv(ring, s, f);
+        break;
+    case OP_SEND:
+    case OP_SENDV:
+        attempt_send(ring, s, f);
+        break;
+    case OP_ACCEPT:
+        attempt_accept(ring, s, f);
+        break;
+    case OP_CONNECT:
+        attempt_connect(ring, s, f);
+        break;
+    case OP_CLOSE:
+        sim_fd_close(ring->sim, s->fd);
+        complete(ring, s, 0, NULL, false);
+        break;
+    case OP_WATCH:
+        complete(ring, s, (int)(sim_end_poll(f->end) & (s->events | POLLERR | POLLHUP)), NULL,
+                 false);
+        break;
+    default:
+        attempt_write(ring, s, f);
+        break;
+    }
+}
+
+static bool op_is_cancelled(const struct sim_op *s) {
+    return s->op->state == OP_CANCELLED && s->op->kind != OP_CLOSE;
+}
+
+/* A late op is one that was ready and is passed over for a while, its cancellation too. */
+static bool op_is_held(struct ring *ring, struct sim_op *s) {
+    struct sim *sim = ring->sim;
+    if (!s->late_drawn) {
+        s->late_drawn = true;
+        s->hold_us = sim->now_us;
+        if (sim_fault(sim, SIM_LATE)) {
+            s->hold_us += 1 + sim_draw(sim, sim->params.late_us);
+        }
+    }
+    return s->hold_us > sim->now_us;
+}
+
+/* The kernel's look at one op. */
+static void op_look(struct ring *ring, struct sim_op *s) {
+    struct sim *sim = ring->sim;
+    bool ready = op_ready_us(ring, s) <= sim->now_us;
+    if (s->finished || (!ready && !op_is_cancelled(s)) || op_is_held(ring, s)) {
+        return;
+    }
+    if (op_is_cancelled(s)) {
+        /* What happened first: the kernel may have been at it when the request came. */
+        if (ready && sim_draw(sim, 2) == 0) {
+            attempt(ring, s);
+        }
+        if (!s->finished) {
+            complete(ring, s, s->sent > 0 ? (int)s->sent : -ECANCELED, NULL, false);
+        }
+        return;
+    }
+    attempt(ring, s);
+}
+
+/* --- A turn ------------------------------------------------------------------------------------------------ */
+
+static void kernel_run(struct ring *ring) {
+    enum { LOOKS_MAX = 1024 };
+    static struct sim_op *looks[LOOKS_MAX];
+    uint32_t count = 0;
+    list_each(node, &ring->ops) {
+        if (count < LOOKS_MAX) {
+            looks[count++] = container_of(node, struct sim_op, link);
+        }
+    }
+    while (count > 0) {
+        uint32_t i = (uint32_t)sim_draw(ring->sim, count);
+        struct sim_op *s = looks[i];
+        op_look(ring, s);
+        /* A multishot may go on at once. */
+        bool more = s->op->kind == OP_RECV || s->op->kind == OP_ACCEPT;
+        if (!more || sim_draw(ring->sim, 2) == 0) {
+            looks[i] = looks[--count];
+        }
+    }
+}
+
+static void reap(struct ring *ring, struct sim_cqe *cqe) {
+    struct sim_op *s = cqe->sim_op;
+    struct op *op = s->op;
+    if (!cqe->armed) {
+        struct sim_fd *f = sim_fd_at(ring->sim, s->fd);
+        if (f != NULL && op->kind != OP_CLOSE) {
+            f->op_count--;
+            f->receiving = f->receiving && op->kind != OP_RECV;
+            f->sending = f->sending && op->kind != OP_SEND && op->kind != OP_SENDV;
+        }
+        list_remove(&s->link);
+        mem_free(s);
+    }
+    op_deliver(&ring->core, op, cqe->res, cqe->seg, cqe->armed);
+    mem_free(cqe);
+}
+
+uint64_t sim_ring_next_us(struct ring *ring) {
+    uint64_t now_us = ring->sim->now_us;
+    if (!list_empty(&ring->completions) || !post_queue_empty(&ring->core.posts)) {
+        return now_us;
+    }
+    uint64_t wait_us = core_turn_wait_us(&ring->core);
+    uint64_t next_us = wait_us == TIMER_NEVER ? SIM_NEVER : ring->core.now_us + wait_us;
+    list_each(node, &ring->ops) {
+        struct sim_op *s = container_of(node, struct sim_op, link);
+        uint64_t us = op_is_cancelled(s) ? now_us : op_ready_us(ring, s);
+        if (us != SIM_NEVER && s->late_drawn && s->hold_us > us) {
+            us = s->hold_us;
+        }
+        next_us = us < next_us ? us : next_us;
+    }
+    return next_us;
+}
+
+void sim_ring_turn(struct ring *ring) {
+    struct sim *sim = ring->sim;
+    sim_note(sim, "turn", ring->index, 0, 0);
+    kernel_run(ring);
+    core_turn_begin(&ring->core, sim->now_us, sim_wall_us(sim));
+    uint32_t count = 0;
+    list_each(node, &ring->completions) {
+        (void)node;
+        count++;
+    }
+    if (count > 0 && sim_fault(sim, SIM_LATE)) {
+        count = (uint32_t)sim_draw(sim, count + 1);
+    }
+    while (count-- > 0) {
+        reap(ring, container_of(list_pop(&ring->completions), struct sim_cqe, link));
+    }
+    op_ended_run(&ring->core);
+    core_turn_run(&ring->core);
+}

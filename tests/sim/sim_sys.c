@@ -1,0 +1,222 @@
+/* Descriptors and files of gyre's side, and the door's sys_* calls over them. */
+#include <errno.h>
+#include <string.h>
+
+#include "sim/sim_priv.h"
+
+/* --- Descriptors: the lowest free number, as the kernel does, so that reuse shows its bugs ------- */
+
+int sim_fd_open(struct sim *sim, enum sim_fd_kind kind, struct sim_fd **opened) {
+    if (sim->fd_open >= sim->params.fd_max) {
+        return -EMFILE;
+    }
+    uint32_t i = 0;
+    while (i < sim->fd_cap && sim->fds[i].kind != SIM_FD_FREE) {
+        i++;
+    }
+    if (i == sim->fd_cap) {
+        uint32_t cap = sim->fd_cap == 0 ? 64 : sim->fd_cap * 2;
+        sim->fds = mem_grow(sim->fds, cap * sizeof *sim->fds);
+        memset(sim->fds + sim->fd_cap, 0, (cap - sim->fd_cap) * sizeof *sim->fds);
+        sim->fd_cap = cap;
+    }
+    sim->fds[i] = (struct sim_fd){.kind = kind};
+    *opened = &sim->fds[i];
+    sim->fd_open++;
+    return SIM_FD_BASE + (int)i;
+}
+
+struct sim_fd *sim_fd_at(struct sim *sim, int fd) {
+    if (fd < SIM_FD_BASE || fd - SIM_FD_BASE >= (int)sim->fd_cap ||
+        sim->fds[fd - SIM_FD_BASE].kind == SIM_FD_FREE) {
+        return NULL;
+    }
+    return &sim->fds[fd - SIM_FD_BASE];
+}
+
+int sim_fd_close(struct sim *sim, int fd) {
+    struct sim_fd *f = sim_fd_at(sim, fd);
+    ensure(f != NULL && "closes a descriptor that is not open");
+    if (f->kind == SIM_FD_SOCKET) {
+        sim_end_close(f->end);
+    } else if (f->kind == SIM_FD_LISTENER) {
+        sim_listener_free(f->listener);
+    }
+    *f = (struct sim_fd){.kind = SIM_FD_FREE};
+    sim->fd_open--;
+    return 0;
+}
+
+void sim_break(struct sim *sim, int fd) {
+    struct sim_fd *f = sim_fd_at(sim, fd);
+    ensure(f != NULL && f->kind == SIM_FD_SOCKET);
+    sim_end_break(f->end);
+}
+
+static struct sim_fd *socket_at(struct sim *sim, int fd) {
+    struct sim_fd *f = sim_fd_at(sim, fd);
+    ensure(f != NULL && f->kind == SIM_FD_SOCKET && !f->closing);
+    return f;
+}
+
+/* --- Files ---------------------------------------------------------------------------------------------- */
+
+struct sim_text_file *sim_text_file_at(struct sim *sim, const char *path, bool make) {
+    list_each(node, &sim->files) {
+        struct sim_text_file *file = container_of(node, struct sim_text_file, link);
+        if (strcmp(file->path, path) == 0) {
+            return file;
+        }
+    }
+    if (!make) {
+        return NULL;
+    }
+    struct sim_text_file *file = mem_zero(sizeof *file);
+    file->path = mem_copy(path, strlen(path));
+    list_append(&sim->files, &file->link);
+    return file;
+}
+
+void sim_text_file_append(struct sim_text_file *file, const void *p, uint32_t len) {
+    if (file->cap - file->len < len) {
+        file->cap = (file->len + len) * 2;
+        file->bytes = mem_grow(file->bytes, file->cap);
+    }
+    memcpy(file->bytes + file->len, p, len);
+    file->len += len;
+}
+
+struct str sim_file(struct sim *sim, const char *path) {
+    struct sim_text_file *file = sim_text_file_at(sim, path, false);
+    return file == NULL ? (struct str){"", 0} : (struct str){file->bytes, file->len};
+}
+
+/* --- The door's calls ---------------------------------------------------------------------------------- */
+
+int sys_socket(int family) {
+    struct sim *sim = sim_current();
+    struct sim_fd *f;
+    int fd = sim_fault(sim, SIM_EMFILE) ? -EMFILE : sim_fd_open(sim, SIM_FD_SOCKET, &f);
+    if (fd >= 0) {
+        f->end = sim_end_new(sim, family);
+    }
+    sim_note(sim, "socket", fd, 0, 0);
+    return fd;
+}
+
+int sys_listen(const struct addr *addr, bool reuseport, int backlog) {
+    struct sim *sim = sim_current();
+    if (sim_addr_taken(sim, addr, reuseport) || sim_fault(sim, SIM_SYS)) {
+        return -EADDRINUSE;
+    }
+    struct sim_fd *f;
+    int fd = sim_fault(sim, SIM_EMFILE) ? -EMFILE : sim_fd_open(sim, SIM_FD_LISTENER, &f);
+    if (fd >= 0) {
+        f->listener = sim_listener_new(sim, addr, backlog > 0 ? (uint32_t)backlog : 1, reuseport);
+    }
+    sim_note(sim, "listen", fd, addr_port(addr), 0);
+    return fd;
+}
+
+int sys_probe_bind(const struct addr *addr) {
+    struct sim *sim = sim_current();
+    return sim_addr_taken(sim, addr, false) || sim_fault(sim, SIM_SYS) ? -EADDRINUSE : 0;
+}
+
+int sys_bound(int fd, struct addr *addr) {
+    struct sim *sim = sim_current();
+    struct sim_fd *f = sim_fd_at(sim, fd);
+    ensure(f != NULL && f->kind != SIM_FD_FILE);
+    if (sim_fault(sim, SIM_SYS)) {
+        return -ENOBUFS;
+    }
+    *addr = f->kind == SIM_FD_LISTENER ? f->listener->addr : f->end->local;
+    return 0;
+}
+
+int sys_peer(int fd, struct endpoint *from) {
+    struct sim *sim = sim_current();
+    struct sim_end *end = socket_at(sim, fd)->end;
+    /* Only a connection that is dead has no peer, so a failure kills it. */
+    if (sim_fault(sim, SIM_SYS)) {
+        sim_end_break(end);
+    }
+    if (end->far == NULL || end->dead) {
+        return -ENOTCONN;
+    }
+    endpoint_of(from, &end->remote.sa.any, end->remote.len);
+    return 0;
+}
+
+int sys_nodelay(int fd) {
+    struct sim *sim = sim_current();
+    struct sim_end *end = socket_at(sim, fd)->end;
+    return end->family == AF_UNIX || sim_fault(sim, SIM_SYS) ? -EINVAL : 0;
+}
+
+int sys_connect_unix(int fd, const struct addr *to) {
+    struct sim *sim = sim_current();
+    struct sim_end *end = socket_at(sim, fd)->end;
+    ensure(to->sa.any.sa_family == AF_UNIX);
+    int res = sim_fault(sim, SIM_REFUSE)    ? -ECONNREFUSED
+              : sim_fault(sim, SIM_BACKLOG) ? -EAGAIN
+                                            : sim_end_connect(end, to);
+    sim_note(sim, "connect_unix", fd, res, 0);
+    return res;
+}
+
+int sys_shutdown(int fd, int how) {
+    struct sim *sim = sim_current();
+    struct sim_end *end = socket_at(sim, fd)->end;
+    if (sim_fault(sim, SIM_SYS)) {
+        sim_end_break(end);
+    }
+    if (end->far == NULL || end->dead) {
+        return -ENOTCONN;
+    }
+    if (how != SHUT_WR) {
+        end->shut_read = true;
+    }
+    if (how != SHUT_RD) {
+        sim_end_fin(end);
+    }
+    return 0;
+}
+
+int sys_reset_on_close(int fd) {
+    socket_at(sim_current(), fd)->end->hard_close = true;
+    return 0;
+}
+
+int sys_close(int fd) {
+    struct sim *sim = sim_current();
+    struct sim_fd *f = sim_fd_at(sim, fd);
+    ensure(f != NULL && f->op_count == 0 && "closes a descriptor with ops in flight");
+    sim_note(sim, "sys_close", fd, 0, 0);
+    return sim_fd_close(sim, fd);
+}
+
+int sys_open_append(const char *path) {
+    struct sim *sim = sim_current();
+    if (sim_fault(sim, SIM_SYS)) {
+        return -EACCES;
+    }
+    struct sim_fd *f;
+    int fd = sim_fault(sim, SIM_EMFILE) ? -EMFILE : sim_fd_open(sim, SIM_FD_FILE, &f);
+    if (fd >= 0) {
+        f->file = sim_text_file_at(sim, path, true);
+    }
+    return fd;
+}
+
+void sys_random(void *to, uint32_t len) {
+    struct sim *sim = sim_current();
+    uint8_t *p = to;
+    for (uint32_t i = 0; i < len; i++) {
+        p[i] = (uint8_t)sim_draw(sim, 256);
+    }
+}
+
+uint32_t sys_raise_nofile(void) {
+    return sim_current()->params.fd_max;
+}

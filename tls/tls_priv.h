@@ -1,0 +1,92 @@
+/* What the files of tls/ share: certificates, sites and the machine's insides. */
+#ifndef GYRE_TLS_TLS_PRIV_H
+#define GYRE_TLS_TLS_PRIV_H
+
+#include <openssl/ssl.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+
+#include "tls/tls.h"
+
+#define TLS_CERTIFICATE_MAGIC 0x54434552u
+#define TLS_CONTEXT_MAGIC 0x54435458u
+#define TLS_MAGIC 0x544c5321u
+
+/* Plain bytes of a full record (RFC 8446 5.1). */
+#define TLS_RECORD_MAX 16384u
+#define TLS_NAME_MAX 253u
+
+/* What one name may have side by side: OpenSSL keeps one certificate of each in a connection. */
+enum tls_key_type { KEY_EC, KEY_RSA, KEY_RSA_PSS, KEY_ED25519, KEY_ED448, KEY_TYPES };
+
+struct tls_certificate {
+    unsigned magic;
+    _Atomic uint32_t refs;
+    char *path;                 /* of the chain, for messages */
+    X509 *leaf;
+    STACK_OF(X509) *chain;      /* without the leaf */
+    EVP_PKEY *key;
+    enum tls_key_type type;
+    char **names;               /* lower case, *. in front of a wildcard */
+    uint32_t name_count;
+};
+struct tls_certificate *tls_certificate_ref(struct tls_certificate *);
+/* True when one of its names is the host, or a wildcard for it. The host is normal. */
+bool tls_certificate_covers(const struct tls_certificate *, struct str host);
+/* why becomes "PATH: MESSAGE"; a long path loses its beginning, never the message. */
+void tls_why_set(char why[TLS_WHY_MAX], const char *path, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* The newest entry of OpenSSL's error queue in words; static text. */
+const char *tls_reason(void);
+
+/* A name, and the certificates that are shown for it. */
+struct tls_site {
+    struct str name;            /* in the names of one of its certificates */
+    struct tls_certificate *by_type[KEY_TYPES];
+};
+struct tls_sites {
+    struct tls_site *v;         /* sorted by name */
+    uint32_t count;
+    struct tls_site fallback;   /* the first certificate, and its like of other key types */
+};
+void tls_sites_init(struct tls_sites *, struct tls_certificate *const *, uint32_t count);
+void tls_sites_fini(struct tls_sites *);
+/* NULL when no certificate names the host. The host is normal. */
+const struct tls_site *tls_sites_find(const struct tls_sites *, struct str host);
+/* Lower case, without a final dot, in room; false when it can not be a host's name. */
+bool tls_name_normal(struct str name, char room[TLS_NAME_MAX], struct str *normal);
+/* Reads the server's name out of a ClientHello and chooses the certificates: OpenSSL's callback. */
+int tls_hello_done(SSL *, int *alert, void *context);
+
+/* OpenSSL's callback for ticket keys; finds the tickets through the machine. */
+int tls_tickets_key(SSL *, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *, EVP_MAC_CTX *,
+                    int encrypt);
+
+struct tls_context {
+    unsigned magic;
+    uint32_t refs;
+    SSL_CTX *ssl;
+    struct tls_tickets *tickets;
+    struct tls_certificate **certificates;
+    uint32_t certificate_count;
+    struct tls_sites sites;
+    uint8_t gather[TLS_RECORD_MAX];   /* where small pieces become one record */
+};
+
+struct tls {
+    unsigned magic;
+    bool up, ended, end_sent, failed, flooded, saw_http;
+    SSL *ssl;
+    struct tls_context *context;
+    struct bufq *cipher_in, *cipher_out;   /* while OpenSSL works for us; else NULL */
+    uint32_t in_left;           /* cipher bytes that this step may still take */
+    uint32_t barren;            /* messages without data since the last data */
+    uint32_t barren_left;       /* of them, how many this step may still take */
+    enum close_reason why;
+    const char *error;          /* static text */
+    const struct tls_site *site;
+    char *server_name;          /* as sent, or NULL */
+    uint32_t server_name_len;
+};
+
+#endif
