@@ -18,29 +18,20 @@
 
 enum conf_section {
 #define SECTION(section, sample, help) CONF_SECTION_##section,
-#define KEY(...)
-#define SERVER_KEY(...)
 #include "conf/keys.def"
-#undef SECTION
-    CONF_SECTION_COUNT,
-#define SECTION(...)
-#undef KEY
-#undef SERVER_KEY
+    CONF_SECTION_COUNT
 };
 
 enum conf_key_id {
 #define KEY(section, key, ...) KEY_##section##_##key,
 #define SERVER_KEY(key, ...) KEY_backend_##key,
 #include "conf/keys.def"
-#undef SECTION
-#undef KEY
-#undef SERVER_KEY
     KEY_COUNT
 };
 _Static_assert(KEY_COUNT <= 64, "a set of keys is a uint64_t");
 
 enum conf_type {
-#define TYPE(type, member, release, help) TYPE_##type,
+#define TYPE(type, ...) TYPE_##type,
 #include "conf/types.def"
 #undef TYPE
     TYPE_COUNT
@@ -50,10 +41,10 @@ struct conf_key {
     enum conf_section section;
     enum conf_type type;
     const char *name, *fallback, *sample, *help;
-    uint64_t min, max;
-    size_t offset;           /* of the member, in its section's struct */
-    bool server;             /* also an option of a server */
-    size_t server_offset;    /* in struct conf_server */
+    uint64_t min, max;       /* of the value; of a list: how many there may be */
+    size_t offset, size;     /* of the member, in its section's struct */
+    bool server;             /* also an option of a server: */
+    size_t server_offset;    /* its member, in struct conf_server */
 };
 
 const struct conf_key *key_row(enum conf_key_id);
@@ -79,48 +70,51 @@ struct part {
 struct load {
     struct conf *conf;
     struct conf_errors *errors;
-    struct str rest;              /* of the text, not yet read */
-    uint32_t line;                /* the one being read */
-    bool waiting;                 /* inih has not said what the line holds */
+    uint32_t line;                /* the one being read; 0: flags */
+    const char *flag;             /* "--bind", where the value came from a flag */
     bool skipping;                /* in a section that nobody knows */
-    const char *flag;             /* what the value came from, where that was no file */
-    struct part *parts;
+    struct part *parts;           /* the last one is the one that keys go to */
     uint32_t part_count;
 };
 
-/* The part that keys go to now; NULL before the first section. */
-struct part *load_part(const struct load *);
+/* load.c: sections and keys as they come, from the file's lines or from flags. */
+void load_part(struct load *, enum conf_section, struct str name);
+void load_header(struct load *, struct str text);          /* "[listener web]" and what follows */
+void load_key(struct load *, struct str name, struct str value);
 void *part_object(const struct load *, const struct part *);
-const char *part_name(const struct load *, const struct part *);   /* NULL for global */
+const char *part_name(const struct load *, const struct part *);   /* "" for global */
 static inline bool part_has(const struct part *part, enum conf_key_id id) {
     return (part->seen >> id & 1) != 0;
 }
-void load_error(struct load *, uint32_t line, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-/* An error of the line being read: "KEY = VALUE: message". */
-void value_error(struct load *, const struct conf_key *, struct str value, const char *fmt, ...)
-    __attribute__((format(printf, 4, 5)));
 
-/* load.c: sections and keys, called by the reader and by inih. */
-void part_open(struct load *, enum conf_section, struct str name);
-void load_section(struct load *, struct str header);       /* "[listener web]" and what follows */
-void load_key(struct load *, struct str name, struct str value);
+/* How a section is called in messages: printf format and arguments. */
+#define PART_FMT "[%s%s%s]"
+#define PART_ARG(load, part) \
+    section_word((part)->section), *part_name(load, part) != '\0' ? " " : "", \
+        part_name(load, part)
+
 /* lines.c: feeds the text to inih, line by line. */
-void load_lines(struct load *);
-/* types.c: sets member (of object) from the text of a value; says what is wrong with it. */
-void type_set(struct load *, const struct conf_key *, void *object, void *member, struct str);
+void load_lines(struct load *, struct str text);
+
+/* types.c: makes a member from the text of a value, or says what is wrong with it. */
+void type_set(struct load *, const struct conf_key *, void *member, struct str value);
 void type_release(const struct conf_key *, void *member);
+bool type_is_list(const struct conf_key *);
 void type_print(struct text *, const struct conf_key *);   /* for the reference */
-/* servers.c: the value of the key `server`. */
-void type_set_SERVERS(struct load *, const struct conf_key *, void *object, void *member,
-                      struct str);
+
 /* check.c: what no single line shows. */
 void load_check(struct load *);
 
-/* --- Small tools ------------------------------------------------------------------------------ */
+/* errors.c */
+void load_error(struct load *, uint32_t line, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Of the line being read: "KEY = VALUE: message". */
+void value_error(struct load *, const struct conf_key *, struct str value, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 
 /* Makes room for one more item behind count items; items may move. */
 void *items_grow(void *items, uint32_t count, size_t item_size);
+
 /* The word that was most likely meant: keeps the nearest of what it is shown. */
 struct nearest {
     struct str wanted;

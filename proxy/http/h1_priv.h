@@ -35,6 +35,7 @@ struct h1_read {
     bool request;
     bool no_body;                 /* a response to HEAD */
     bool until_eof;               /* the body ends with the connection */
+    bool chunked;
     bool in_value;
     uint8_t phase;                /* enum h1_phase */
     uint8_t why;                  /* enum close_reason, when BROKEN */

@@ -36,6 +36,7 @@ void net_init(struct net *net, struct ring *ring) {
     segpool_init(&net->copies, "copies", COPY_BYTES, 0, false);
     segpool_init(&net->records, "records", RECORD_BYTES, 0, false);
     list_init(&net->sends);
+    list_init(&net->endings);
     timer_init(&net->sweep, net_sweep_fired);
 }
 
@@ -51,4 +52,11 @@ void net_fini(struct net *net) {
 
 uint32_t net_wires(const struct net *net) {
     return net->wires.live;
+}
+
+void net_shut_endings(struct net *net) {
+    for (struct list_node *node; (node = list_first(&net->endings)) != NULL;) {
+        struct wire *w = container_of(node, struct wire, endings);
+        wire_shut(w, w->why);
+    }
 }

@@ -30,6 +30,7 @@ struct net {
     struct segpool copies;           /* small copies: heads, rests */
     struct segpool records;          /* TLS records on their way out */
     struct list_node sends;          /* wires with a send in flight, oldest first */
+    struct list_node endings;        /* wires that end by themselves (WIRE_ENDING) */
     struct timer sweep;              /* looks at `sends` for peers that take nothing */
 };
 
@@ -37,6 +38,8 @@ void net_init(struct net *, struct ring *);
 /* Every wire must be gone (net_wires is 0). */
 void net_fini(struct net *);
 uint32_t net_wires(const struct net *);
+/* Shuts the wires that end by themselves: those that still flush or linger. */
+void net_shut_endings(struct net *);
 
 /* --- Listeners ------------------------------------------------------------------------------- */
 
@@ -110,7 +113,7 @@ struct wire {
     struct op op_rx, op_tx, op_end;
     struct task turn;                 /* TLS, when it is its turn */
     struct timer stall;               /* dialling, handshake, linger */
-    struct list_node sends;
+    struct list_node sends, endings;
     uint64_t rx_total, tx_total;      /* bytes on the socket so far */
     uint64_t progress_ms;             /* when the send in flight started or last took something */
 };

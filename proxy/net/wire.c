@@ -145,6 +145,7 @@ void wire_shut(struct wire *w, enum close_reason why) {
     w->owner = NULL;
     w->dead = true;
     w->state = WIRE_CLOSING;
+    list_remove(&w->endings);
     w->why = (uint8_t)why;
     wire_stop(w);
     bufq_fini(&w->rx);
@@ -162,6 +163,7 @@ void wire_end(struct wire *w, enum close_reason why) {
     }
     w->owner = NULL;
     w->state = WIRE_ENDING;
+    list_append(&w->net->endings, &w->endings);
     w->why = (uint8_t)why;
     w->fin_wanted = true;
     bufq_drop(&w->rx, w->rx.bytes);

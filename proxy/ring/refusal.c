@@ -5,7 +5,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include "ring/uring_priv.h"
+#include "ring/refusal_priv.h"
 
 static bool read_number(const char **p, unsigned *number) {
     const char *begin = *p;

@@ -60,16 +60,15 @@ enum op_state { OP_IDLE, OP_ARMED, OP_CANCELLED };
 
 struct op {
     void (*done)(struct op *, int res, struct seg *, bool armed);
-    uint16_t generation;      /* the ring's: tells a stale completion; op_init may forget it */
+    uint16_t generation;      /* the ring's: tells a stale completion, across op_init too */
     uint8_t state;            /* enum op_state */
     uint8_t kind;             /* the ring's */
     int fd;                   /* the ring's: what to arm again */
     struct list_node wait;    /* the ring's: for buffers, or for its cancellation */
 };
 
-/* On zeroed or pooled memory: the generation goes on from the op's last life. */
 static inline void op_init(struct op *op, void (*done)(struct op *, int, struct seg *, bool)) {
-    *op = (struct op){.done = done, .generation = op->generation};
+    *op = (struct op){.done = done};
 }
 static inline bool op_idle(const struct op *op) {
     return op->state == OP_IDLE;

@@ -4,6 +4,7 @@
 
 #include <liburing.h>
 
+#include "ring/refusal_priv.h"
 #include "ring/ring_priv.h"
 
 /* The receive buffers that the kernel holds: a window on the larger pool. A slot is a buffer id;
@@ -51,20 +52,5 @@ void receive_drop(struct ring *, unsigned cqe_flags);
 void receive_settle(struct ring *);
 /* True when more starved receives could be armed than receive_settle has armed. */
 bool receive_hungry(const struct ring *);
-
-/* refusal.c. Why the kernel gives us no ring, and what to do about it. */
-struct refusal {
-    int err;                      /* positive; 0: the version alone */
-    int disabled;                 /* kernel.io_uring_disabled; -1: this kernel has no such switch */
-    unsigned major, minor;        /* of the kernel */
-};
-#define KERNEL_FLOOR_MAJOR 6u
-#define KERNEL_FLOOR_MINOR 1u
-static inline bool kernel_older(unsigned major, unsigned minor, unsigned than_major,
-                                unsigned than_minor) {
-    return major < than_major || (major == than_major && minor < than_minor);
-}
-void refusal_look(struct refusal *, int err);
-void refusal_print(const struct refusal *, char why[RING_WHY_MAX]);
 
 #endif

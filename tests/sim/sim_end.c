@@ -206,7 +206,7 @@ static void pipe_put(struct sim_pipe *pipe, const uint8_t *from, uint32_t len) {
     pipe->flying += len;
 }
 
-int sim_end_send(struct sim_end *end, const struct iovec *iov, int count, uint32_t skip) {
+int sim_end_send(struct sim_end *end, const struct iovec *iov, int count) {
     struct sim *sim = end->sim;
     struct sim_end *far = end->far;
     if (far == NULL) {
@@ -233,15 +233,10 @@ int sim_end_send(struct sim_end *end, const struct iovec *iov, int count, uint32
     }
     uint32_t sent = 0;
     for (int i = 0; i < count && sent < room; i++) {
-        if (skip >= iov[i].iov_len) {
-            skip -= (uint32_t)iov[i].iov_len;
-            continue;
-        }
-        uint32_t n = (uint32_t)iov[i].iov_len - skip;
+        uint32_t n = (uint32_t)iov[i].iov_len;
         n = n < room - sent ? n : room - sent;
-        pipe_put(&far->in, (const uint8_t *)iov[i].iov_base + skip, n);
+        pipe_put(&far->in, iov[i].iov_base, n);
         sent += n;
-        skip = 0;
     }
     if (sent > 0) {
         pipe_fly(&far->in, latency_us(end), sent, false);
@@ -278,7 +273,6 @@ void sim_end_close(struct sim_end *end) {
     } else {
         sim_end_fin(end);
     }
-    end->in.ready = 0;
 }
 
 static bool end_is_over(const struct sim_end *end) {

@@ -218,7 +218,7 @@ static void move_read(struct sim_peer *p) {
 
 static void move_send(struct sim_peer *p) {
     struct iovec iov = {p->tx + p->tx_at, p->peer.tx_len};
-    int n = sim_end_send(p->end, &iov, 1, 0);
+    int n = sim_end_send(p->end, &iov, 1);
     sim_note(p->sim, "peer-send", p->end->index, n, 0);
     if (n >= 0) {
         p->tx_at += (size_t)n;

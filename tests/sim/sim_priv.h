@@ -63,7 +63,7 @@ void sim_end_settle(struct sim_end *);
 /* Up to len bytes to `to`: > 0, 0 at the end, -errno, -EAGAIN when nothing is there. */
 int sim_end_recv(struct sim_end *, void *to, uint32_t len);
 /* > 0, -errno, -EAGAIN without room. */
-int sim_end_send(struct sim_end *, const struct iovec *, int count, uint32_t skip);
+int sim_end_send(struct sim_end *, const struct iovec *, int count);
 uint32_t sim_end_room(const struct sim_end *);
 bool sim_end_readable(const struct sim_end *);
 bool sim_end_writable(const struct sim_end *);

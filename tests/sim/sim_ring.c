@@ -14,8 +14,6 @@ struct sim_op {
     const struct msghdr *msg;         /* op_sendv: read as late as the kernel may read it */
     const struct addr *to;
     unsigned events;
-    uint32_t sent;                    /* so far, of a send that goes on by itself */
-    bool waitall;
     int result;                       /* of a connect, due at due_us */
     uint64_t due_us;
     bool late_drawn;
@@ -129,16 +127,12 @@ void op_recv(struct ring *ring, struct op *op, int fd) {
 
 void op_send(struct ring *ring, struct op *op, int fd, const void *p, uint32_t len) {
     ensure(len > 0);
-    struct sim_op *s = op_submit(ring, op, OP_SEND, fd);
-    s->one = (struct iovec){(void *)(uintptr_t)p, len};
-    s->waitall = sim_draw(ring->sim, 2) == 0;
+    op_submit(ring, op, OP_SEND, fd)->one = (struct iovec){(void *)(uintptr_t)p, len};
 }
 
 void op_sendv(struct ring *ring, struct op *op, int fd, const struct msghdr *msg) {
     ensure(msg->msg_iovlen > 0);
-    struct sim_op *s = op_submit(ring, op, OP_SENDV, fd);
-    s->msg = msg;
-    s->waitall = sim_draw(ring->sim, 2) == 0;
+    op_submit(ring, op, OP_SENDV, fd)->msg = msg;
 }
 
 void op_accept(struct ring *ring, struct op *op, int fd) {
@@ -227,20 +221,12 @@ static void attempt_recv(struct ring *ring, struct sim_op *s, struct sim_fd *f) 
     complete(ring, s, n, seg, armed);
 }
 
+/* One look, as without MSG_WAITALL: whatever fits, and the op is over. */
 static void attempt_send(struct ring *ring, struct sim_op *s, struct sim_fd *f) {
-    const struct iovec *iov = s->msg != NULL ? s->msg->msg_iov : &s->one;
-    int count = s->msg != NULL ? (int)s->msg->msg_iovlen : 1;
-    uint32_t total = 0;
-    for (int i = 0; i < count; i++) {
-        total += (uint32_t)iov[i].iov_len;
-    }
-    int n = sim_end_send(f->end, iov, count, s->sent);
-    if (n == -EAGAIN) {
-        return;
-    }
-    s->sent += n > 0 ? (uint32_t)n : 0;
-    if (n < 0 || !s->waitall || s->sent == total) {
-        complete(ring, s, s->sent > 0 ? (int)s->sent : n, NULL, false);
+    int n = s->msg != NULL ? sim_end_send(f->end, s->msg->msg_iov, (int)s->msg->msg_iovlen)
+                           : sim_end_send(f->end, &s->one, 1);
+    if (n != -EAGAIN) {
+        complete(ring, s, n, NULL, false);
     }
 }
 
@@ -376,7 +362,7 @@ static void op_look(struct ring *ring, struct sim_op *s) {
             attempt(ring, s);
         }
         if (!s->finished) {
-            complete(ring, s, s->sent > 0 ? (int)s->sent : -ECANCELED, NULL, false);
+            complete(ring, s, -ECANCELED, NULL, false);
         }
         return;
     }

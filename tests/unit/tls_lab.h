@@ -1,4 +1,4 @@
-/* A laboratory for tls/: certificates made on the spot, and a client back to back with a machine. */
+/* A laboratory for tls/: certificates made on the spot, and a client facing a machine. */
 #ifndef GYRE_TESTS_TLS_LAB_H
 #define GYRE_TESTS_TLS_LAB_H
 
@@ -98,9 +98,9 @@ static inline int lab_folder_drop(void **state) {
 }
 
 static inline const char *lab_path(const char *name) {
-    static char paths[4][128];
+    static char paths[16][128];
     static unsigned turn;
-    char *path = paths[turn++ % 4];
+    char *path = paths[turn++ % 16];
     snprintf(path, sizeof paths[0], "%s/%s", lab_folder, name);
     return path;
 }
@@ -189,6 +189,8 @@ static inline void lab_init(struct lab *lab, struct tls_context *context, int ve
 /* All pools are empty at the end: nothing leaked, nothing is pinned. */
 static inline void lab_fini(struct lab *lab) {
     tls_free(lab->tls);
+    /* Or OpenSSL would think that the connection was cut, and its session not fit for use. */
+    SSL_set_shutdown(lab->client, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(lab->client);
     SSL_CTX_free(lab->client_context);
     SSL_SESSION_free(lab->session);

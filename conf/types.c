@@ -1,0 +1,303 @@
+/* Values: text becomes a member of a settings struct, or an error that says what would be right. */
+#include "base/ensure.h"
+#include "base/mem.h"
+#include "conf/conf_priv.h"
+#include "conf/types_priv.h"
+
+#define BOUNDS_MAX 64
+
+struct unit {
+    const char *word;
+    uint64_t factor;
+};
+static const struct unit time_units[] = {
+    {"ms", 1}, {"s", 1000}, {"m", 60 * 1000}, {"h", CONF_HOUR}, {"d", CONF_DAY}, {NULL, 0},
+};
+static const struct unit size_units[] = {
+    {"", 1}, {"k", 1024}, {"m", CONF_MIB}, {"g", CONF_GIB}, {NULL, 0},
+};
+
+/* The words of enum conf_balance. */
+static const char *const balance_words[] = {
+    [CONF_BALANCE_ROUND_ROBIN] = "round_robin",
+    [CONF_BALANCE_LEAST_REQUESTS] = "least_requests",
+};
+
+static bool in_bounds(const struct conf_key *key, uint64_t value) {
+    return value >= key->min && value <= key->max;
+}
+
+static bool is_number(const struct conf_key *key, struct str text, uint64_t *value) {
+    return str_to_u64(text, value) && in_bounds(key, *value);
+}
+
+static void unit_print(struct text *t, const struct unit *units, uint64_t value) {
+    const struct unit *unit = units;
+    while (unit[1].word != NULL && value != 0 && value % unit[1].factor == 0) {
+        unit++;
+    }
+    text_u64(t, value / unit->factor);
+    if (value != 0) {
+        text_str(t, str_of(unit->word));
+    }
+}
+
+/* "from MIN to MAX", as the key's users write them. */
+static void bounds_print(struct text *t, const struct conf_key *key) {
+    const struct unit *units = key->type == TYPE_TIME   ? time_units
+                               : key->type == TYPE_SIZE ? size_units
+                                                        : NULL;
+    for (int i = 0; i < 2; i++) {
+        uint64_t value = i == 0 ? key->min : key->max;
+        text_str(t, i == 0 ? STR("from ") : STR(" to "));
+        if (units != NULL) {
+            unit_print(t, units, value);
+        } else {
+            text_u64(t, value);
+        }
+    }
+}
+
+static const char *bounds(const struct conf_key *key, char p[BOUNDS_MAX]) {
+    struct text t = text_on(p, BOUNDS_MAX - 1);
+    bounds_print(&t, key);
+    p[t.len] = '\0';
+    return p;
+}
+
+static void type_set_number(struct load *load, const struct conf_key *key, void *member,
+                            struct str text) {
+    char p[BOUNDS_MAX];
+    uint64_t value;
+    if (!is_number(key, text, &value)) {
+        value_error(load, key, text, "write a number %s", bounds(key, p));
+        return;
+    }
+    *(uint64_t *)member = value;
+}
+
+static void type_set_count(struct load *load, const struct conf_key *key, void *member,
+                           struct str text) {
+    uint64_t value = *(uint32_t *)member;
+    type_set_number(load, key, &value, text);
+    *(uint32_t *)member = (uint32_t)value;
+}
+
+static void type_set_auto(struct load *load, const struct conf_key *key, void *member,
+                          struct str text) {
+    char p[BOUNDS_MAX];
+    uint64_t value = 0;
+    if (!str_eq(text, STR("auto")) && !is_number(key, text, &value)) {
+        value_error(load, key, text, "write auto or a number %s", bounds(key, p));
+        return;
+    }
+    *(uint32_t *)member = (uint32_t)value;
+}
+
+static void type_set_redirect(struct load *load, const struct conf_key *key, void *member,
+                              struct str text) {
+    char p[BOUNDS_MAX];
+    uint64_t port = str_eq(text, STR("yes")) ? 443 : 0;
+    if (port == 0 && !str_eq(text, STR("no")) && !is_number(key, text, &port)) {
+        value_error(load, key, text, "write yes, no, or the port to name, %s", bounds(key, p));
+        return;
+    }
+    *(uint32_t *)member = (uint32_t)port;
+}
+
+/* Digits and a unit. False when it is neither; a value that no integer holds is the largest. */
+static bool unit_parse(const struct unit *units, struct str text, uint64_t *value,
+                       struct str *suffix) {
+    uint32_t digits = 0;
+    while (digits < text.len && text.p[digits] >= '0' && text.p[digits] <= '9') {
+        digits++;
+    }
+    *suffix = (struct str){text.p + digits, text.len - digits};
+    if (digits == 0) {
+        return false;
+    }
+    if (!str_to_u64((struct str){text.p, digits}, value)) {
+        *value = UINT64_MAX;
+    }
+    for (const struct unit *unit = units; unit->word != NULL; unit++) {
+        if (str_eq(*suffix, str_of(unit->word))) {
+            *value = *value > UINT64_MAX / unit->factor ? UINT64_MAX : *value * unit->factor;
+            return true;
+        }
+    }
+    return suffix->len == 0;   /* the caller says whether a bare number is one */
+}
+
+static void type_set_time(struct load *load, const struct conf_key *key, void *member,
+                          struct str text) {
+    char p[BOUNDS_MAX];
+    struct str suffix;
+    uint64_t value;
+    if (!unit_parse(time_units, text, &value, &suffix)) {
+        value_error(load, key, text, "write a time, as in 10s; its units are ms, s, m, h and d");
+    } else if (suffix.len == 0 && value != 0) {
+        value_error(load, key, text, "a time has a unit; write " STR_FMT "s or " STR_FMT "ms",
+                    STR_ARG(text), STR_ARG(text));
+    } else if (!in_bounds(key, value)) {
+        value_error(load, key, text, "write a time %s", bounds(key, p));
+    } else {
+        *(uint64_t *)member = value;
+    }
+}
+
+static void type_set_size(struct load *load, const struct conf_key *key, void *member,
+                          struct str text) {
+    char p[BOUNDS_MAX];
+    struct str suffix;
+    uint64_t value;
+    if (!unit_parse(size_units, text, &value, &suffix)) {
+        value_error(load, key, text, "write a size in bytes, or as in 32k; its units are k, m "
+                    "and g");
+    } else if (!in_bounds(key, value)) {
+        value_error(load, key, text, "write a size %s", bounds(key, p));
+    } else {
+        *(uint64_t *)member = value;
+    }
+}
+
+static void type_set_balance(struct load *load, const struct conf_key *key, void *member,
+                             struct str text) {
+    for (size_t i = 0; i < sizeof(balance_words) / sizeof(*balance_words); i++) {
+        if (str_eq(text, str_of(balance_words[i]))) {
+            *(enum conf_balance *)member = (enum conf_balance)i;
+            return;
+        }
+    }
+    value_error(load, key, text, "write round_robin or least_requests");
+}
+
+static void string_set(void *member, struct str text) {
+    const char **string = member;
+    mem_free((char *)*string);   /* the default */
+    *string = mem_copy(text.p, text.len);
+}
+
+static void type_set_word(struct load *load, const struct conf_key *key, void *member,
+                          struct str text) {
+    if (text.len > key->max || memchr(text.p, ' ', text.len) || memchr(text.p, '\t', text.len)) {
+        value_error(load, key, text, "write one name of at most %llu bytes, without blanks",
+                    (unsigned long long)key->max);
+        return;
+    }
+    string_set(member, text);
+}
+
+/* Whether there is such a section is seen when all were read. */
+static void type_set_name(struct load *load, const struct conf_key *key, void *member,
+                          struct str text) {
+    (void)load;
+    (void)key;
+    string_set(member, text);
+}
+
+/* A slip in one of the words shall not become a file of that name. */
+static void type_set_log(struct load *load, const struct conf_key *key, void *member,
+                         struct str text) {
+    if (!str_eq(text, STR("off")) && !str_eq(text, STR("stderr")) &&
+        !str_eq(text, STR("stdout")) && memchr(text.p, '/', text.len) == NULL) {
+        value_error(load, key, text, "write off, stderr, stdout, or a file's path with a / in it");
+        return;
+    }
+    string_set(member, text);
+}
+
+static void type_set_prefix(struct load *load, const struct conf_key *key, void *member,
+                            struct str text) {
+    const char *why = NULL;
+    if (text.p[0] != '/') {
+        why = "a path begins with /";
+    } else if (text.p[text.len - 1] == '*') {
+        why = "a path is what requests begin with; leave the * out";
+    }
+    for (uint32_t i = 0; why == NULL && i < text.len; i++) {
+        if (strchr("?# \t", text.p[i]) != NULL) {
+            why = "a path holds no ?, # or blank";
+        }
+    }
+    if (why != NULL) {
+        value_error(load, key, text, "%s", why);
+        return;
+    }
+    string_set(member, text);
+}
+
+bool type_is_list(const struct conf_key *key) {
+    static const bool is_list[TYPE_COUNT] = {
+#define keep false
+#define string false
+#define list true
+#define array true
+#define TYPE(type, member, set, release, help) [TYPE_##type] = release,
+#include "conf/types.def"
+#undef TYPE
+#undef keep
+#undef string
+#undef list
+#undef array
+    };
+    return is_list[key->type];
+}
+
+void type_set(struct load *load, const struct conf_key *key, void *member, struct str text) {
+    static void (*const set[TYPE_COUNT])(struct load *, const struct conf_key *, void *,
+                                         struct str) = {
+#define TYPE(type, member, set, release, help) [TYPE_##type] = type_set_##set,
+#include "conf/types.def"
+#undef TYPE
+    };
+    ensure(text.len > 0);
+    set[key->type](load, key, member, text);
+}
+
+static void release_keep(void *member) {
+    (void)member;
+}
+
+static void release_string(void *member) {
+    mem_free(*(char **)member);
+}
+
+static void release_array(void *member) {
+    void *items;
+    memcpy(&items, member, sizeof(items));   /* whatever it points to */
+    mem_free(items);
+}
+
+static void release_list(void *member) {
+    struct conf_list *list = member;
+    for (uint32_t i = 0; i < list->count; i++) {
+        mem_free(list->items[i]);
+    }
+    mem_free(list->items);
+    mem_free(list->lines);
+}
+
+void type_release(const struct conf_key *key, void *member) {
+    static void (*const release_of[TYPE_COUNT])(void *) = {
+#define TYPE(type, member, set, release, help) [TYPE_##type] = release_##release,
+#include "conf/types.def"
+#undef TYPE
+    };
+    release_of[key->type](member);
+}
+
+void type_print(struct text *t, const struct conf_key *key) {
+    static const char *const help_of[TYPE_COUNT] = {
+#define TYPE(type, member, set, release, help) [TYPE_##type] = help,
+#include "conf/types.def"
+#undef TYPE
+    };
+    struct str help = str_of(help_of[key->type]);
+    if (str_ends_fold(help, STR("from"))) {
+        help.len -= 4;
+        text_str(t, help);
+        bounds_print(t, key);
+    } else {
+        text_str(t, help);
+    }
+}

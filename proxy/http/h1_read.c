@@ -1,0 +1,366 @@
+/* Reads one message: the start line by itself, fields and chunks with llhttp. */
+#include "http/h1_priv.h"
+
+/* A first piece of text holds a usual head; with it and the fields, a chunk of the arena is half
+ * full. */
+#define PIECE_FIRST 1024u
+#define PIECE_NEXT 2048u
+
+/* Framing between two pieces of body: a size with its zeros and extensions, which we do not keep
+ * (RFC 9112 7.1.1). */
+#define CHUNK_FRAME_MAX 512u
+
+/* Where this many slices wait, small ones are copied together. */
+#define SLICES_MANY 16u
+#define SLICE_SMALL 1024u
+
+enum h1_result h1_read_bad(struct h1_read *r, uint16_t refuse, enum close_reason why) {
+    r->phase = H1_BROKEN;
+    r->refuse = refuse;
+    r->why = (uint8_t)why;
+    return H1_BAD;
+}
+
+/* The reason that goes with a status. */
+static enum h1_result refuse_with(struct h1_read *r, uint16_t refuse) {
+    if (!r->request) {
+        return h1_read_bad(r, 502, CLOSE_BAD_RESPONSE);
+    }
+    return h1_read_bad(r, refuse, refuse == 413 ? CLOSE_BODY_TOO_LARGE
+                                  : refuse == 405 ? CLOSE_REFUSED : CLOSE_BAD_REQUEST);
+}
+
+/* --- Text: strings of the head are copied once, each in one piece ------------------------------ */
+
+/* Appends to the string in hand. It moves when its piece is full; those before it stay. */
+static void text_put(struct h1_read *r, const char *p, size_t size) {
+    uint32_t len = (uint32_t)size;
+    if (len > r->piece_cap - r->piece_used) {
+        uint32_t have = r->piece_used - r->string_at;
+        uint32_t cap = r->piece_cap == 0 ? PIECE_FIRST : PIECE_NEXT;
+        cap = cap < 2 * (have + len) ? 2 * (have + len) : cap;
+        char *piece = arena_get(r->arena, cap);
+        if (have > 0) {
+            memcpy(piece, r->piece + r->string_at, have);
+        }
+        r->piece = piece;
+        r->piece_cap = cap;
+        r->piece_used = have;
+        r->string_at = 0;
+    }
+    if (len > 0) {
+        memcpy(r->piece + r->piece_used, p, len);
+        r->piece_used += len;
+    }
+}
+
+/* Ends the string in hand. */
+static struct str text_take(struct h1_read *r) {
+    if (r->piece_used == r->string_at) {
+        return STR("");
+    }
+    struct str s = {r->piece + r->string_at, r->piece_used - r->string_at};
+    r->string_at = r->piece_used;
+    return s;
+}
+
+/* --- What llhttp tells ------------------------------------------------------------------------- */
+
+static struct h1_read *reader_of(llhttp_t *parser) {
+    return container_of(parser, struct h1_read, parser);
+}
+
+static int on_field(llhttp_t *parser, const char *at, size_t len) {
+    text_put(reader_of(parser), at, len);
+    return 0;
+}
+
+static int on_value(llhttp_t *parser, const char *at, size_t len) {
+    struct h1_read *r = reader_of(parser);
+    if (!r->in_value) {
+        r->name = text_take(r);
+        r->in_value = true;
+    }
+    text_put(r, at, len);
+    return 0;
+}
+
+static int on_value_complete(llhttp_t *parser) {
+    struct h1_read *r = reader_of(parser);
+    if (!r->in_value) {
+        r->name = text_take(r);
+    }
+    r->in_value = false;
+    if (r->head->field_count == r->limits->field_count_max) {
+        refuse_with(r, 431);
+        return -1;
+    }
+    enum field_id id = field_id_of(r->name);
+    struct field *field = head_add(r->head, id, r->name, str_trim(text_take(r)));
+    field->dropped = id == FIELD_OTHER && r->request && h1_check_twin(r->name);
+    return 0;
+}
+
+/* What follows is decided outside of llhttp, which knows too little. */
+static int on_head(llhttp_t *parser) {
+    (void)parser;
+    return HPE_PAUSED;
+}
+
+/* Framing that was read since the last byte of body, up to p. */
+static bool frame_ok(struct h1_read *r, const char *p) {
+    r->frame_bytes += (uint32_t)(p - r->frame_at);
+    r->frame_at = p;
+    return r->frame_bytes <= (r->phase == H1_TRAILERS ? r->limits->head_bytes_max
+                                                      : CHUNK_FRAME_MAX);
+}
+
+/* Without a copy, unless so many small slices wait that they would cost more than their bytes. */
+static void body_push(struct bufq *out, struct seg *seg, const char *at, uint32_t len) {
+    if (out->count >= SLICES_MANY && len < SLICE_SMALL) {
+        bufq_copy(out, at, len);
+    } else {
+        bufq_push(out, seg, (uint32_t)((const uint8_t *)at - seg->data), len);
+    }
+}
+
+static int on_body(llhttp_t *parser, const char *at, size_t len) {
+    struct h1_read *r = reader_of(parser);
+    if (!frame_ok(r, at)) {
+        refuse_with(r, 400);
+        return -1;
+    }
+    r->body_bytes += len;
+    if (r->request && r->body_bytes > r->limits->body_bytes_max) {
+        refuse_with(r, 413);
+        return -1;
+    }
+    body_push(r->out, r->seg, at, (uint32_t)len);
+    r->frame_bytes = 0;
+    r->frame_at = at + len;
+    return 0;
+}
+
+/* The last chunk: fields from here on are trailers. */
+static int on_chunk(llhttp_t *parser) {
+    struct h1_read *r = reader_of(parser);
+    if (parser->content_length == 0) {
+        head_init(r->trailers, r->arena);
+        r->head = r->trailers;
+        r->phase = H1_TRAILERS;
+    }
+    return 0;
+}
+
+static int on_end(llhttp_t *parser) {
+    (void)parser;
+    return HPE_PAUSED;
+}
+
+static const llhttp_settings_t settings = {
+    .on_header_field = on_field,
+    .on_header_value = on_value,
+    .on_header_value_complete = on_value_complete,
+    .on_headers_complete = on_head,
+    .on_chunk_header = on_chunk,
+    .on_body = on_body,
+    .on_message_complete = on_end,
+};
+
+void h1_read_start(struct h1_read *r, bool request, struct head *head, struct head *trailers,
+                   struct arena *arena, const struct http_limits *limits) {
+    *r = (struct h1_read){.limits = limits, .arena = arena, .head = head, .trailers = trailers,
+                          .request = request, .phase = H1_LINE};
+    head_init(head, arena);
+    llhttp_init(&r->parser, request ? HTTP_REQUEST : HTTP_RESPONSE, &settings);
+}
+
+/* --- Heads ------------------------------------------------------------------------------------- */
+
+/* llhttp sees the line as well, and so it must like what we liked: its list of methods is what we
+ * can pass on. */
+static enum h1_result line_to_llhttp(struct h1_read *r, struct str line) {
+    switch (llhttp_execute(&r->parser, line.p, line.len)) {
+    case HPE_OK:
+        r->phase = H1_FIELDS;
+        return H1_MORE;
+    case HPE_INVALID_METHOD:
+    case HPE_INVALID_CONSTANT:         /* a method of RTSP or ICE */
+    case HPE_PAUSED_H2_UPGRADE:
+        return refuse_with(r, 501);
+    default:
+        return refuse_with(r, 400);
+    }
+}
+
+static enum h1_result line_done(struct h1_read *r) {
+    struct str line = text_take(r);
+    if (line.len < 2 || line.p[line.len - 2] != '\r') {
+        return refuse_with(r, 400);
+    }
+    struct str text = {line.p, line.len - 2};
+    uint16_t refuse = r->request ? h1_line_request(r->head, text) : h1_line_status(r->head, text);
+    if (refuse != 0) {
+        return refuse_with(r, refuse);
+    }
+    return line_to_llhttp(r, line);
+}
+
+/* The first byte tells a TLS hello, or an answer that is none, without waiting for a whole line. */
+static bool first_ok(const struct h1_read *r, char c) {
+    return r->head_bytes > 0 || (r->request ? h1_token_char(c) : c == 'H');
+}
+
+static enum h1_result read_line(struct h1_read *r, struct bufq *in) {
+    uint32_t len;
+    const char *p = (const char *)bufq_front(in, &len);
+    uint32_t left = r->limits->head_bytes_max - r->head_bytes;
+    if (!first_ok(r, *p)) {
+        return refuse_with(r, 400);
+    }
+    uint32_t n = len < left ? len : left;
+    const char *end = memchr(p, '\n', n);
+    if (end != NULL) {
+        n = (uint32_t)(end - p) + 1;
+    }
+    text_put(r, p, n);
+    bufq_drop(in, n);
+    r->head_bytes += n;
+    enum h1_result result = end != NULL ? line_done(r) : H1_MORE;
+    if (result == H1_MORE && r->head_bytes == r->limits->head_bytes_max) {
+        return refuse_with(r, 414);
+    }
+    return result;
+}
+
+/* Two readers of the framing must agree, or there are two framings. */
+static bool llhttp_agrees(const struct h1_read *r) {
+    bool chunked = (r->parser.flags & F_CHUNKED) != 0;
+    bool has_length = (r->parser.flags & F_CONTENT_LENGTH) != 0;
+    return chunked == (head_find(r->head, FIELD_TRANSFER_ENCODING) != NULL) &&
+           has_length == (head_find(r->head, FIELD_CONTENT_LENGTH) != NULL) &&
+           (!r->head->has_length || r->parser.content_length == r->head->length);
+}
+
+static enum h1_result head_done(struct h1_read *r) {
+    struct head *head = r->head;
+    head->bytes = r->head_bytes;
+    uint16_t refuse = 0;
+    if (r->request) {
+        refuse = h1_check_request(head, r->limits);
+    } else if (!h1_check_response(head, r->no_body, &r->until_eof)) {
+        refuse = 502;
+    }
+    if (refuse == 0 && !llhttp_agrees(r)) {
+        refuse = 400;
+    }
+    if (refuse != 0) {
+        return refuse_with(r, refuse);
+    }
+    if (head->body == BODY_NONE) {
+        r->phase = H1_END;
+        return H1_GOT_HEAD;
+    }
+    r->phase = H1_BODY;
+    r->body_left = head->length;
+    r->chunked = head->body == BODY_STREAM && !r->until_eof;
+    if (r->chunked) {
+        llhttp_resume(&r->parser);
+    }
+    return H1_GOT_HEAD;
+}
+
+static enum h1_result read_fields(struct h1_read *r, struct bufq *in) {
+    uint32_t len;
+    const char *p = (const char *)bufq_front(in, &len);
+    uint32_t left = r->limits->head_bytes_max - r->head_bytes;
+    uint32_t n = len < left ? len : left;
+    llhttp_errno_t error = llhttp_execute(&r->parser, p, n);
+    if (error == HPE_PAUSED) {
+        n = (uint32_t)(llhttp_get_error_pos(&r->parser) - p);
+        r->head_bytes += n;
+        bufq_drop(in, n);
+        return head_done(r);
+    }
+    if (error != HPE_OK) {
+        return r->phase == H1_BROKEN ? H1_BAD : refuse_with(r, 400);
+    }
+    r->head_bytes += n;
+    bufq_drop(in, n);
+    return r->head_bytes == r->limits->head_bytes_max ? refuse_with(r, 431) : H1_MORE;
+}
+
+enum h1_result h1_read_head(struct h1_read *r, struct bufq *in) {
+    enum h1_result result = H1_MORE;
+    while (result == H1_MORE && in->bytes > 0) {
+        result = r->phase == H1_LINE ? read_line(r, in) : read_fields(r, in);
+    }
+    return result;
+}
+
+/* --- Bodies ------------------------------------------------------------------------------------ */
+
+static void move_body(struct bufq *out, struct bufq *in, uint32_t max) {
+    while (max > 0) {
+        uint32_t len;
+        (void)bufq_front(in, &len);
+        uint32_t n = len < max ? len : max;
+        if (out->count >= SLICES_MANY && n < SLICE_SMALL) {
+            bufq_move_small(out, in, n, n);
+        } else {
+            bufq_move(out, in, n);
+        }
+        max -= n;
+    }
+}
+
+/* Counted, or to the end of the connection. */
+static enum h1_result read_plain(struct h1_read *r, struct bufq *in, struct bufq *out) {
+    uint32_t n = bufq_room(out);
+    n = n < in->bytes ? n : in->bytes;
+    if (!r->until_eof && n > r->body_left) {
+        n = (uint32_t)r->body_left;
+    }
+    move_body(out, in, n);
+    r->body_bytes += n;
+    if (r->until_eof) {
+        return H1_MORE;
+    }
+    r->body_left -= n;
+    if (r->body_left > 0) {
+        return H1_MORE;
+    }
+    r->phase = H1_END;
+    return H1_GOT_END;
+}
+
+/* llhttp is never fed more than there is room for, so it never makes more body than that. */
+static enum h1_result read_chunks(struct h1_read *r, struct bufq *in, struct bufq *out) {
+    r->out = out;
+    while (in->bytes > 0) {
+        uint32_t n, room = r->phase == H1_TRAILERS ? UINT32_MAX : bufq_room(out);
+        const char *p = (const char *)bufq_front(in, &n);
+        n = n < room ? n : room;
+        if (n == 0) {
+            return H1_MORE;
+        }
+        r->seg = in->v[in->head].seg;
+        r->frame_at = p;
+        llhttp_errno_t error = llhttp_execute(&r->parser, p, n);
+        if (error == HPE_PAUSED) {
+            bufq_drop(in, (uint32_t)(llhttp_get_error_pos(&r->parser) - p));
+            r->phase = H1_END;
+            return H1_GOT_END;
+        }
+        if (error != HPE_OK || !frame_ok(r, p + n)) {
+            return r->phase == H1_BROKEN ? H1_BAD : refuse_with(r, 400);
+        }
+        bufq_drop(in, n);
+    }
+    return H1_MORE;
+}
+
+enum h1_result h1_read_body(struct h1_read *r, struct bufq *in, struct bufq *out) {
+    ensure(r->phase == H1_BODY || r->phase == H1_TRAILERS);
+    return r->chunked ? read_chunks(r, in, out) : read_plain(r, in, out);
+}

@@ -1,0 +1,208 @@
+/* Writes heads and chunk framing, straight into the segments that will be sent. */
+#include "http/h1_priv.h"
+
+/* --- A pen on a queue -------------------------------------------------------------------------- */
+
+/* A new segment is begun where less than this is left, so that most heads are one slice. */
+#define PEN_WANT 512u
+
+struct pen {
+    struct bufq *q;
+    uint8_t *p;
+    uint32_t used, left;
+};
+
+static struct pen pen_on(struct bufq *q) {
+    struct pen pen = {.q = q};
+    uint32_t want = q->copies->seg_size < PEN_WANT ? q->copies->seg_size : PEN_WANT;
+    pen.p = bufq_reserve(q, want, &pen.left);
+    return pen;
+}
+
+static void pen_end(struct pen *pen) {
+    bufq_commit(pen->q, pen->used);
+}
+
+/* The segment is full: the rest goes into others, by copies. */
+static void pen_turn(struct pen *pen, const char *p, uint32_t len) {
+    pen_end(pen);
+    bufq_copy(pen->q, p, len);
+    pen->used = 0;
+    pen->p = bufq_reserve(pen->q, 1, &pen->left);
+}
+
+static inline void pen_put(struct pen *pen, const char *p, uint32_t len) {
+    if (len > pen->left) {
+        pen_turn(pen, p, len);
+    } else if (len > 0) {
+        memcpy(pen->p + pen->used, p, len);
+        pen->used += len;
+        pen->left -= len;
+    }
+}
+
+static inline void pen_str(struct pen *pen, struct str s) {
+    pen_put(pen, s.p, s.len);
+}
+
+#define pen_text(pen, literal) pen_put(pen, literal, sizeof(literal) - 1)
+
+static void pen_u64(struct pen *pen, uint64_t value) {
+    char digits[20];
+    uint32_t at = sizeof digits;
+    do {
+        digits[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value != 0);
+    pen_put(pen, digits + at, (uint32_t)sizeof digits - at);
+}
+
+static void pen_field(struct pen *pen, struct str name, struct str value) {
+    pen_str(pen, name);
+    pen_text(pen, ": ");
+    pen_str(pen, value);
+    pen_text(pen, "\r\n");
+}
+
+/* --- Fields ------------------------------------------------------------------------------------ */
+
+/* What only the codec writes is left out here, whoever has put it in. */
+static void pen_fields(struct pen *pen, const struct head *head, const struct field *written) {
+    for (uint32_t i = 0; i < head->field_count; i++) {
+        const struct field *f = &head->fields[i];
+        if (!f->dropped && f != written && (field_flags(f->id) & (FIELD_HOP | FIELD_CODEC)) == 0) {
+            pen_field(pen, f->name, f->value);
+        }
+    }
+}
+
+static void pen_length(struct pen *pen, uint64_t length) {
+    pen_text(pen, "Content-Length: ");
+    pen_u64(pen, length);
+    pen_text(pen, "\r\n");
+}
+
+static void pen_upgrade(struct pen *pen, struct str protocol) {
+    pen_text(pen, "Connection: upgrade\r\nUpgrade: ");
+    pen_str(pen, protocol);
+    pen_text(pen, "\r\n");
+}
+
+/* --- Requests ---------------------------------------------------------------------------------- */
+
+/* RFC 9110 8.6: a method that expects content says that there is none. */
+static bool length_expected(const struct head *head) {
+    return head->has_length || head->method == METHOD_POST || head->method == METHOD_PUT ||
+           head->method == METHOD_PATCH;
+}
+
+static void pen_request_framing(struct pen *pen, const struct head *head) {
+    switch (head->body) {
+    case BODY_LENGTH:
+        pen_length(pen, head->length);
+        break;
+    case BODY_STREAM:
+        pen_text(pen, "Transfer-Encoding: chunked\r\n");
+        break;
+    case BODY_NONE:
+        if (length_expected(head)) {
+            pen_length(pen, 0);
+        }
+        break;
+    }
+}
+
+/* Host goes first (RFC 9110 7.2). Connections are kept by default in HTTP/1.1. */
+void h1_write_request(struct bufq *tx, const struct head *head) {
+    struct pen pen = pen_on(tx);
+    const struct field *host = head_find(head, FIELD_HOST);
+    pen_str(&pen, head->method_name);
+    pen_text(&pen, " ");
+    pen_str(&pen, head->target);
+    pen_text(&pen, " HTTP/1.1\r\n");
+    pen_field(&pen, STR("Host"), host != NULL ? host->value : head->authority);
+    pen_fields(&pen, head, host);
+    pen_request_framing(&pen, head);
+    if (head->upgrade.len > 0) {
+        pen_upgrade(&pen, head->upgrade);
+    }
+    if (head->te_trailers) {
+        pen_text(&pen, "TE: trailers\r\nConnection: TE\r\n");
+    }
+    pen_text(&pen, "\r\n");
+    pen_end(&pen);
+}
+
+/* --- Responses --------------------------------------------------------------------------------- */
+
+static void pen_status(struct pen *pen, const struct head *head) {
+    char digits[4] = {(char)('0' + head->status / 100 % 10), (char)('0' + head->status / 10 % 10),
+                      (char)('0' + head->status % 10), ' '};
+    pen_text(pen, "HTTP/1.1 ");
+    pen_put(pen, digits, sizeof digits);
+    pen_str(pen, head->reason.len > 0 ? head->reason : status_reason(head->status));
+    pen_text(pen, "\r\n");
+}
+
+/* RFC 9110 8.6, RFC 9112 6.1: never in a 1xx or 204; told, without a body, of HEAD and 304. */
+static void pen_response_framing(struct pen *pen, const struct head *head,
+                                 const struct h1_response *how) {
+    if (head->status < 200 || head->status == 204) {
+        return;
+    }
+    if (how->framing == H1_TX_CHUNKED) {
+        pen_text(pen, "Transfer-Encoding: chunked\r\n");
+    } else if (how->framing == H1_TX_LENGTH) {
+        pen_length(pen, head->length);
+    } else if (how->head_only || head->status == 304) {
+        if (head->has_length || head->body == BODY_LENGTH) {
+            pen_length(pen, head->length);
+        }
+    } else if (how->framing == H1_TX_NONE) {
+        pen_length(pen, 0);
+    }
+}
+
+void h1_write_response(struct bufq *tx, const struct head *head, const struct h1_response *how) {
+    struct pen pen = pen_on(tx);
+    pen_status(&pen, head);
+    pen_fields(&pen, head, NULL);
+    if (how->date.len > 0 && head_find(head, FIELD_DATE) == NULL) {
+        pen_field(&pen, STR("Date"), how->date);
+    }
+    pen_response_framing(&pen, head, how);
+    if (head->status == 101) {
+        pen_upgrade(&pen, head->upgrade);
+    } else if (how->close) {
+        pen_text(&pen, "Connection: close\r\n");
+    }
+    pen_text(&pen, "\r\n");
+    pen_end(&pen);
+}
+
+/* --- Chunks (RFC 9112 7.1) --------------------------------------------------------------------- */
+
+void h1_write_chunk_line(struct bufq *tx, uint32_t len) {
+    static const char hex[] = "0123456789abcdef";
+    char line[10] = {[8] = '\r', [9] = '\n'};
+    uint32_t at = 8;
+    do {
+        line[--at] = hex[len & 15];
+        len >>= 4;
+    } while (len != 0);
+    bufq_copy(tx, line + at, (uint32_t)sizeof line - at);
+}
+
+/* Fields that would change what was read already are no trailers (RFC 9110 6.5.1). */
+void h1_write_last_chunk(struct bufq *tx, const struct head *trailers) {
+    struct pen pen = pen_on(tx);
+    pen_text(&pen, "0\r\n");
+    for (uint32_t i = 0; trailers != NULL && i < trailers->field_count; i++) {
+        const struct field *f = &trailers->fields[i];
+        if (!f->dropped && (field_flags(f->id) & FIELD_NO_TRAILER) == 0) {
+            pen_field(&pen, f->name, f->value);
+        }
+    }
+    pen_text(&pen, "\r\n");
+    pen_end(&pen);
+}

@@ -1,0 +1,182 @@
+/* What all workers share: certificates, sites, limits, backends. */
+#include "plan.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+
+/* Body bytes that may wait on one client's connection: in its stream and in its wire. */
+#define DOWN_STREAM_MARK (64u * 1024u)
+#define DOWN_WIRE_RX_MARK (128u * 1024u)
+#define DOWN_WIRE_TX_MARK (256u * 1024u)
+/* How long a closed connection may take to say FIN too (RFC 9112 9.6). */
+#define DOWN_LINGER_MS 5000u
+
+/* Descriptors that are no connections: rings, logs, listeners, the C library's. */
+#define DESCRIPTORS_RESERVED 64u
+#define DESCRIPTORS_PER_WORKER 16u
+
+static uint32_t cores(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0) {
+        return 1;
+    }
+    int n = CPU_COUNT(&set);
+    return n > 0 ? (uint32_t)n : 1;
+}
+
+/* --- Certificates --------------------------------------------------------------------------------- */
+
+static void load_certificates(struct plan *plan, uint32_t index, struct conf_errors *errors) {
+    const struct conf_listener *listener = &plan->conf->listeners[index];
+    uint32_t count = listener->certificate.count;
+    struct tls_certificate **list = mem_zero((count + 1) * sizeof *list);   /* ends with NULL */
+    plan->certificates[index] = list;
+    uint32_t loaded = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const char *key = i < listener->key.count ? listener->key.items[i] : NULL;
+        char why[TLS_WHY_MAX];
+        list[loaded] = tls_certificate_load(listener->certificate.items[i], key, why);
+        if (list[loaded] == NULL) {
+            conf_error(errors, plan->conf->path, listener->certificate.lines[i], "%s", why);
+        } else {
+            loaded++;
+        }
+    }
+}
+
+/* --- What else the configuration names -------------------------------------------------------------- */
+
+static void check_user(const struct conf *conf, struct conf_errors *errors) {
+    if (conf->global.user != NULL && getpwnam(conf->global.user) == NULL) {
+        conf_error(errors, conf->path, conf->global.line,
+                   "user = %s: there is no such user; make one with `useradd --system %s`",
+                   conf->global.user, conf->global.user);
+    }
+}
+
+static void check_log(struct plan *plan, struct conf_errors *errors) {
+    const char *log = plan->conf->global.access_log;
+    plan->log_fd = -1;
+    if (strcmp(log, "stderr") == 0) {
+        plan->log_fd = STDERR_FILENO;
+    } else if (strcmp(log, "stdout") == 0) {
+        plan->log_fd = STDOUT_FILENO;
+    } else if (strcmp(log, "off") != 0) {
+        plan->log_is_file = true;
+        char *folder = mem_copy(log, strlen(log));
+        char *slash = strrchr(folder, '/');
+        struct stat st;
+        if (slash != NULL) {
+            *(slash == folder ? slash + 1 : slash) = '\0';
+        }
+        if (slash != NULL && (stat(folder, &st) != 0 || !S_ISDIR(st.st_mode))) {
+            conf_error(errors, plan->conf->path, plan->conf->global.line,
+                       "access_log = %s: the folder %s is not there", log, folder);
+        }
+        mem_free(folder);
+    }
+}
+
+int plan_open_log(const struct plan *plan) {
+    if (!plan->log_is_file) {
+        return plan->log_fd;
+    }
+    const char *path = plan->conf->global.access_log;
+    int fd = sys_open_append(path);
+    if (fd < 0) {
+        log_error("can not open the access log %s: %s", path, strerror(-fd));
+        return -1;
+    }
+    return fd;
+}
+
+/* --- Sites ---------------------------------------------------------------------------------------- */
+
+static void site_init(struct site *site, uint32_t index, const struct conf_listener *listener) {
+    *site = (struct site){
+        .name = listener->name,
+        .index = index,
+        .multi_certificate = listener->certificate.count > 1,
+        .limits = {
+            .head_bytes_max = (uint32_t)listener->max_head,
+            .field_count_max = (uint32_t)listener->max_headers,
+            .head_ms = (uint32_t)listener->head_timeout_ms,
+            .body_ms = (uint32_t)listener->body_timeout_ms,
+            .idle_ms = (uint32_t)listener->idle_timeout_ms,
+            .body_bytes_max = listener->max_body,
+            .rx_mark = DOWN_STREAM_MARK,
+            .tx_mark = DOWN_STREAM_MARK,
+            .wire = {
+                .rx_mark = DOWN_WIRE_RX_MARK,
+                .tx_mark = DOWN_WIRE_TX_MARK,
+                .handshake_ms = (uint32_t)listener->head_timeout_ms,
+                .send_ms = (uint32_t)listener->send_timeout_ms,
+                .linger_ms = DOWN_LINGER_MS,
+            },
+        },
+    };
+}
+
+/* A client may need a second descriptor, to its server: half of what there is may be clients. */
+static void limits_init(struct plan *plan) {
+    uint32_t descriptors = sys_raise_nofile();
+    uint32_t reserved = DESCRIPTORS_RESERVED + plan->worker_count * DESCRIPTORS_PER_WORKER;
+    plan->process_limit.max = descriptors > reserved + 2 ? (descriptors - reserved) / 2 : 1;
+    for (uint32_t i = 0; i < plan->conf->listener_count; i++) {
+        plan->limits[i].max = (uint32_t)plan->conf->listeners[i].max_connections;
+        plan->limits[i].parent = &plan->process_limit;
+    }
+}
+
+struct plan *plan_new(const struct conf *conf, struct conf_errors *errors) {
+    struct plan *plan = mem_zero(sizeof *plan);
+    plan->conf = conf;
+    plan->worker_count = conf->global.workers != 0 ? conf->global.workers : cores();
+    plan->sites = mem_zero(conf->listener_count * sizeof *plan->sites);
+    plan->limits = mem_zero(conf->listener_count * sizeof *plan->limits);
+    plan->certificates = mem_zero(conf->listener_count * sizeof *plan->certificates);
+    plan->tickets = tls_tickets_new();
+    uint32_t errors_before = errors->count;
+    for (uint32_t i = 0; i < conf->listener_count; i++) {
+        site_init(&plan->sites[i], i, &conf->listeners[i]);
+        load_certificates(plan, i, errors);
+    }
+    check_user(conf, errors);
+    check_log(plan, errors);
+    limits_init(plan);
+    plan->registry = registry_new(conf, plan->worker_count);
+    plan->generation = generation_new(conf, plan->registry);
+    if (errors->count > errors_before) {
+        plan_free(plan);
+        return NULL;
+    }
+    return plan;
+}
+
+void plan_free(struct plan *plan) {
+    generation_free(plan->generation);
+    registry_free(plan->registry);
+    for (uint32_t i = 0; i < plan->conf->listener_count; i++) {
+        for (struct tls_certificate **c = plan->certificates[i]; *c != NULL; c++) {
+            tls_certificate_free(*c);
+        }
+        mem_free(plan->certificates[i]);
+    }
+    for (uint32_t i = 0; i < plan->socket_count; i++) {
+        mem_free(plan->sockets[i].fds);
+    }
+    mem_free(plan->sockets);
+    tls_tickets_free(plan->tickets);
+    mem_free(plan->certificates);
+    mem_free(plan->limits);
+    mem_free(plan->sites);
+    mem_free(plan);
+}

@@ -1,0 +1,46 @@
+/* What all workers share, made from a configuration before there is any worker. */
+#ifndef GYRE_PLAN_H
+#define GYRE_PLAN_H
+
+#include "conf/conf.h"
+#include "exchange/exchange.h"
+#include "net/net.h"
+#include "tls/tls.h"
+#include "upstream/upstream.h"
+
+/* One bound address of a listener. */
+struct plan_socket {
+    uint32_t site;               /* index of its listener */
+    struct addr addr;
+    bool shared;                 /* one socket for all workers: unix, or passed by systemd */
+    bool passed;                 /* by systemd */
+    int *fds;                    /* one per worker; all the same where shared */
+    uint16_t port;
+};
+
+struct plan {
+    const struct conf *conf;
+    uint32_t worker_count;
+    struct site *sites;                          /* one per listener of conf */
+    struct connection_limit *limits;             /* one per listener, all below process_limit */
+    struct connection_limit process_limit;
+    struct tls_certificate ***certificates;      /* per listener */
+    struct tls_tickets *tickets;
+    struct plan_socket *sockets;
+    uint32_t socket_count;
+    struct registry *registry;
+    struct generation *generation;
+    bool log_is_file;
+    int log_fd;                                  /* stderr or stdout; -1: off, or a file */
+};
+
+/* The dry build behind --check: loads all that the configuration names (certificates, the log
+ * file's folder, the user), binds nothing. Errors are added with their lines; NULL if any. */
+struct plan *plan_new(const struct conf *, struct conf_errors *);
+/* Binds and listens. False, with a logged reason, where an address can not be had. */
+bool plan_listen(struct plan *);
+/* A new descriptor for the access log of one worker; -1 where there is none (logged). */
+int plan_open_log(const struct plan *);
+void plan_free(struct plan *);
+
+#endif

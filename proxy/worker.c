@@ -1,0 +1,247 @@
+/* One thread, one ring: builds its rooms in order and drains them in reverse. */
+#include "worker.h"
+
+#include <stdio.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+
+/* While it drains a worker looks so often whether all is over. */
+#define DRAINED_MS 10u
+
+/* --- Doors: a listening socket, and the sessions made of what it accepts --------------------------- */
+
+struct door {
+    struct worker *worker;
+    const struct plan_socket *socket;
+    struct listener *listener;
+    struct task task;
+};
+
+static void door_session(struct door *door, int fd) {
+    struct worker *w = door->worker;
+    const struct site *site = &w->plan->sites[door->socket->site];
+    struct down_params params = {
+        .wire = {.fd = fd, .tls = w->tls[site->index], .limits = &site->limits.wire,
+                 .limit = &w->plan->limits[site->index]},
+        .limits = &site->limits,
+        .inbox = &w->exchanges.inbox,
+        .local_port = door->socket->port,
+        .listener = site,
+    };
+    /* ENOTCONN: reset before it was accepted; the session will find out by itself. */
+    (void)sys_peer(fd, &params.client);
+    (void)h1_down_new(&w->http, &params);   /* at a bound it has closed the descriptor */
+}
+
+static void door_run(struct task *task) {
+    struct door *door = container_of(task, struct door, task);
+    for (int fd; (fd = listener_take(door->listener)) >= 0;) {
+        door_session(door, fd);
+    }
+}
+
+static void doors_open(struct worker *w) {
+    struct plan *plan = w->plan;
+    w->doors = mem_zero(plan->socket_count * sizeof *w->doors);
+    for (uint32_t i = 0; i < plan->socket_count; i++) {
+        struct door *door = mem_zero(sizeof *door);
+        door->worker = w;
+        door->socket = &plan->sockets[i];
+        task_init(&door->task, door_run);
+        door->listener = listener_new(&w->net, door->socket->fds[w->index],
+                                      &plan->limits[door->socket->site], &door->task);
+        w->doors[i] = door;
+    }
+}
+
+static void doors_shut(struct worker *w) {
+    for (uint32_t i = 0; i < w->plan->socket_count; i++) {
+        struct door *door = w->doors[i];
+        if (door->listener != NULL) {
+            listener_shut(door->listener);
+            door->listener = NULL;
+            task_cancel(w->ring, &door->task);
+        }
+    }
+}
+
+/* A shared socket is closed by the process' end: other workers may still be at it. */
+static void doors_free(struct worker *w) {
+    for (uint32_t i = 0; i < w->plan->socket_count; i++) {
+        const struct plan_socket *s = w->doors[i]->socket;
+        if (!s->shared) {
+            (void)sys_close(s->fds[w->index]);
+        }
+        mem_free(w->doors[i]);
+    }
+    mem_free(w->doors);
+}
+
+/* --- TLS contexts: one set per worker -------------------------------------------------------------- */
+
+static bool contexts_make(struct worker *w) {
+    struct plan *plan = w->plan;
+    w->tls = mem_zero(plan->conf->listener_count * sizeof *w->tls);
+    for (uint32_t i = 0; i < plan->conf->listener_count; i++) {
+        uint32_t count = plan->conf->listeners[i].certificate.count;
+        if (count == 0) {
+            continue;
+        }
+        struct tls_params params = {.certificates = plan->certificates[i],
+                                    .certificate_count = count, .tickets = plan->tickets};
+        char why[TLS_WHY_MAX];
+        w->tls[i] = tls_context_new(&params, why);
+        if (w->tls[i] == NULL) {
+            snprintf(w->why, sizeof w->why, "[listener %s] TLS: %s",
+                     plan->conf->listeners[i].name, why);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void contexts_free(struct worker *w) {
+    for (uint32_t i = 0; i < w->plan->conf->listener_count; i++) {
+        if (w->tls[i] != NULL) {
+            tls_context_free(w->tls[i]);
+        }
+    }
+    mem_free(w->tls);
+}
+
+/* --- Draining -------------------------------------------------------------------------------------- */
+
+static void drained_fired(struct timer *timer) {
+    struct worker *w = container_of(timer, struct worker, drained);
+    bool over = net_wires(&w->net) == 0 && exchanges_running(&w->exchanges) == 0;
+    if (over && accesslog_flush(&w->log)) {
+        ring_stop(w->ring);
+        return;
+    }
+    timer_arm(w->ring, &w->drained, DRAINED_MS);
+}
+
+static void deadline_fired(struct timer *timer) {
+    struct worker *w = container_of(timer, struct worker, deadline);
+    http_kill(&w->http, CLOSE_DRAIN);
+    upstream_drain(&w->upstream);
+    net_shut_endings(&w->net);
+    timer_arm(w->ring, &w->deadline, 100);   /* what ended only now may linger no longer */
+}
+
+static void stop_run(struct post *post) {
+    struct worker *w = container_of(post, struct worker, stop);
+    w->draining = true;
+    doors_shut(w);
+    http_drain(&w->http);
+    upstream_drain(&w->upstream);
+    timer_arm(w->ring, &w->deadline, w->plan->conf->global.drain_timeout_ms);
+    timer_arm(w->ring, &w->drained, 0);
+}
+
+void worker_drain(struct worker *w) {
+    if (!atomic_exchange(&w->stop_sent, true)) {
+        w->stop.run = stop_run;
+        ring_post(w->ring, &w->stop);
+    }
+}
+
+/* --- Other posts of the main thread ----------------------------------------------------------------- */
+
+static void ping_run(struct post *post) {
+    struct worker *w = container_of(post, struct worker, ping);
+    atomic_fetch_add(&w->beats, 1);
+    atomic_store(&w->ping_sent, false);
+}
+
+void worker_ping(struct worker *w) {
+    if (!atomic_exchange(&w->ping_sent, true)) {
+        w->ping.run = ping_run;
+        ring_post(w->ring, &w->ping);
+    }
+}
+
+static void reopen_run(struct post *post) {
+    struct worker *w = container_of(post, struct worker, reopen);
+    int fd = w->reopen_fd;
+    atomic_store(&w->reopen_sent, false);
+    accesslog_reopen(&w->log, fd);
+}
+
+void worker_reopen(struct worker *w, int log_fd) {
+    if (atomic_exchange(&w->reopen_sent, true)) {
+        (void)sys_close(log_fd);   /* the one before is not even open yet: it will do */
+        return;
+    }
+    w->reopen_fd = log_fd;
+    w->reopen.run = reopen_run;
+    ring_post(w->ring, &w->reopen);
+}
+
+/* --- The thread ------------------------------------------------------------------------------------- */
+
+static void worker_tell(struct worker *w, enum worker_state state) {
+    atomic_store(&w->state, state);
+    uint64_t one = 1;
+    ssize_t n = write(w->event_fd, &one, sizeof one);
+    ensure(n == sizeof one);
+}
+
+static void rooms_make(struct worker *w) {
+    net_init(&w->net, w->ring);
+    http_init(&w->http, w->ring, &w->net);
+    upstream_init(&w->upstream, &w->http, w->plan->registry, w->index);
+    accesslog_init(&w->log, w->ring, plan_open_log(w->plan), w->plan->log_is_file);
+    exchanges_init(&w->exchanges, &w->http, &w->upstream, w->plan->generation, &w->log);
+    timer_init(&w->drained, drained_fired);
+    timer_init(&w->deadline, deadline_fired);
+    doors_open(w);
+}
+
+static void rooms_end(struct worker *w) {
+    timer_cancel(w->ring, &w->deadline);
+    doors_free(w);
+    exchanges_fini(&w->exchanges);
+    accesslog_fini(&w->log);
+    upstream_fini(&w->upstream);
+    http_fini(&w->http);
+    net_fini(&w->net);
+}
+
+static void *worker_main(void *arg) {
+    struct worker *w = arg;
+    struct ring_params params = {0};
+    w->ring = ring_new(&params, w->why);
+    if (w->ring == NULL) {
+        worker_tell(w, WORKER_FAILED);
+        return NULL;
+    }
+    if (!contexts_make(w)) {
+        contexts_free(w);
+        ring_free(w->ring);
+        worker_tell(w, WORKER_FAILED);
+        return NULL;
+    }
+    rooms_make(w);
+    worker_tell(w, WORKER_RUNNING);
+    ring_run(w->ring);
+    rooms_end(w);
+    contexts_free(w);
+    ring_free(w->ring);
+    worker_tell(w, WORKER_DONE);
+    return NULL;
+}
+
+bool worker_start(struct worker *w, struct plan *plan, uint32_t index, int event_fd) {
+    w->plan = plan;
+    w->index = index;
+    w->event_fd = event_fd;
+    return pthread_create(&w->thread, NULL, worker_main, w) == 0;
+}
+
+void worker_join(struct worker *w) {
+    pthread_join(w->thread, NULL);
+}

@@ -1,0 +1,47 @@
+/* One thread, one ring, and the rooms on it. */
+#ifndef GYRE_WORKER_H
+#define GYRE_WORKER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "plan.h"
+
+enum worker_state { WORKER_STARTING, WORKER_RUNNING, WORKER_FAILED, WORKER_DONE };
+
+struct worker {
+    pthread_t thread;
+    uint32_t index;
+    struct plan *plan;
+    int event_fd;                         /* written when the state changes */
+    _Atomic int state;                    /* enum worker_state */
+    _Atomic uint64_t beats;               /* pings answered */
+    char why[RING_WHY_MAX];               /* with FAILED */
+
+    /* Below: the thread's own. */
+    struct ring *ring;
+    struct net net;
+    struct http http;
+    struct upstream upstream;
+    struct accesslog log;
+    struct exchanges exchanges;
+    struct tls_context **tls;             /* per listener; NULL where plain */
+    struct door **doors;                  /* one per socket of the plan */
+    bool draining;
+    struct timer drained;                 /* looks whether all is over */
+    struct timer deadline;                /* drain_timeout */
+    struct post stop, ping, reopen;       /* each in flight at most once */
+    _Atomic bool stop_sent, ping_sent, reopen_sent;
+    int reopen_fd;
+};
+
+/* Starts the thread; its state says how it went. False: no thread could be made. */
+bool worker_start(struct worker *, struct plan *, uint32_t index, int event_fd);
+/* By the main thread, while the state is RUNNING. */
+void worker_drain(struct worker *);
+void worker_ping(struct worker *);
+void worker_reopen(struct worker *, int log_fd);
+void worker_join(struct worker *);
+
+#endif
