@@ -77,12 +77,17 @@ struct load {
     uint32_t part_count;
 };
 
+/* object.c: the settings structs. */
+/* Appends a struct without settings and takes the name over; returns its index. */
+uint32_t object_add(struct conf *, enum conf_section, const char *name, uint32_t line);
+void defaults_set(struct load *, enum conf_section, uint32_t index);
+void *part_object(const struct load *, const struct part *);
+const char *part_name(const struct load *, const struct part *);   /* "" for global */
+
 /* load.c: sections and keys as they come, from the file's lines or from flags. */
 void load_part(struct load *, enum conf_section, struct str name);
 void load_header(struct load *, struct str text);          /* "[listener web]" and what follows */
 void load_key(struct load *, struct str name, struct str value);
-void *part_object(const struct load *, const struct part *);
-const char *part_name(const struct load *, const struct part *);   /* "" for global */
 static inline bool part_has(const struct part *part, enum conf_key_id id) {
     return (part->seen >> id & 1) != 0;
 }

@@ -26,7 +26,7 @@ static void stands_already(struct load *load, const struct conf_key *key, struct
 }
 
 static void list_add(struct load *load, const struct conf_key *key, struct conf_list *list,
-                        struct str element, bool once) {
+                     struct str element, bool once) {
     for (uint32_t i = 0; once && i < list->count; i++) {
         if (str_eq(str_of(list->items[i]), element)) {
             stands_already(load, key, element, list->lines[i]);
@@ -175,15 +175,19 @@ static bool word_next(struct str *rest, struct str *word) {
 
 static void option_unknown(struct load *load, const struct conf_key *key, struct str element,
                            struct str name) {
-    char hint[HINT_MAX];
+    char hint[HINT_MAX], known[HINT_MAX];
     struct nearest nearest = {.wanted = name};
+    struct text t = text_on(known, HINT_MAX - 1);
+    text_str(&t, STR("; there is"));
     for (enum conf_key_id id = 0; id < KEY_COUNT; id++) {
         if (key_row(id)->server) {
             nearest_show(&nearest, key_row(id)->name);
+            text_fmt(&t, " %s=", key_row(id)->name);
         }
     }
+    known[t.len] = '\0';
     value_error(load, key, element, "unknown option " STR_FMT "%s", STR_ARG(name),
-                nearest_hint(&nearest, "; behind an address stands weight=N", hint));
+                nearest_hint(&nearest, known, hint));
 }
 
 static void option_set(struct load *load, const struct conf_key *key, struct str element,

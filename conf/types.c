@@ -76,8 +76,8 @@ static void type_set_number(struct load *load, const struct conf_key *key, void 
     *(uint64_t *)member = value;
 }
 
-static void type_set_count(struct load *load, const struct conf_key *key, void *member,
-                           struct str text) {
+static void type_set_number32(struct load *load, const struct conf_key *key, void *member,
+                              struct str text) {
     uint64_t value = *(uint32_t *)member;
     type_set_number(load, key, &value, text);
     *(uint32_t *)member = (uint32_t)value;
@@ -226,23 +226,6 @@ static void type_set_prefix(struct load *load, const struct conf_key *key, void 
     string_set(member, text);
 }
 
-bool type_is_list(const struct conf_key *key) {
-    static const bool is_list[TYPE_COUNT] = {
-#define keep false
-#define string false
-#define list true
-#define array true
-#define TYPE(type, member, set, release, help) [TYPE_##type] = release,
-#include "conf/types.def"
-#undef TYPE
-#undef keep
-#undef string
-#undef list
-#undef array
-    };
-    return is_list[key->type];
-}
-
 void type_set(struct load *load, const struct conf_key *key, void *member, struct str text) {
     static void (*const set[TYPE_COUNT])(struct load *, const struct conf_key *, void *,
                                          struct str) = {
@@ -277,13 +260,18 @@ static void release_list(void *member) {
     mem_free(list->lines);
 }
 
-void type_release(const struct conf_key *key, void *member) {
-    static void (*const release_of[TYPE_COUNT])(void *) = {
+static void (*const release_of[TYPE_COUNT])(void *) = {
 #define TYPE(type, member, set, release, help) [TYPE_##type] = release_##release,
 #include "conf/types.def"
 #undef TYPE
-    };
+};
+
+void type_release(const struct conf_key *key, void *member) {
     release_of[key->type](member);
+}
+
+bool type_is_list(const struct conf_key *key) {
+    return release_of[key->type] == release_list || release_of[key->type] == release_array;
 }
 
 void type_print(struct text *t, const struct conf_key *key) {

@@ -2,6 +2,7 @@
 #include "flags.h"
 
 #include <getopt.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -38,9 +39,12 @@ static const struct option options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static void wrong(struct flags *f, const char *why, const char *what) {
+static void __attribute__((format(printf, 2, 3))) wrong(struct flags *f, const char *fmt, ...) {
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(f->why, sizeof f->why, fmt, args);
+    va_end(args);
     f->mode = FLAGS_WRONG;
-    snprintf(f->why, sizeof f->why, why, what);
 }
 
 static void one_flag(struct flags *f, int flag, uint32_t counts[4]) {
@@ -69,10 +73,10 @@ static void one_flag(struct flags *f, int flag, uint32_t counts[4]) {
         f->mode = FLAGS_VERSION;
         break;
     case ':':
-        wrong(f, "%s needs a value", "a flag");
+        wrong(f, "a flag needs a value");
         break;
     default:
-        wrong(f, "%s", "unknown flag");
+        wrong(f, "unknown flag");
         break;
     }
 }
@@ -81,7 +85,7 @@ static void check_together(struct flags *f) {
     if (f->fileless && f->path != NULL) {
         wrong(f, "-c %s and --bind do not go together: either a file, or flags", f->path);
     } else if (f->fileless && (f->conf.bind_count == 0 || f->conf.backend_count == 0)) {
-        wrong(f, "%s", "without a file there must be a --bind and a --backend");
+        wrong(f, "without a file there must be a --bind and a --backend");
     } else if (f->doc != NULL && strcmp(f->doc, "keys") != 0 && strcmp(f->doc, "close") != 0 &&
                strcmp(f->doc, "sample") != 0) {
         wrong(f, "--doc %s: there are keys, close and sample", f->doc);
@@ -99,7 +103,7 @@ void flags_parse(struct flags *f, int argc, char **argv) {
         const char *given = argv[optind - 1];
         one_flag(f, flag, counts);
         if (f->mode == FLAGS_WRONG) {
-            wrong(f, flag == ':' ? "%s needs a value" : "%s: there is no such flag", given);
+            wrong(f, "%s%s", given, flag == ':' ? " needs a value" : ": there is no such flag");
             break;
         }
     }

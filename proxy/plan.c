@@ -62,27 +62,34 @@ static void check_user(const struct conf *conf, struct conf_errors *errors) {
     }
 }
 
-static void check_log(struct plan *plan, struct conf_errors *errors) {
-    const char *log = plan->conf->global.access_log;
-    plan->log_fd = -1;
-    if (strcmp(log, "stderr") == 0) {
-        plan->log_fd = STDERR_FILENO;
-    } else if (strcmp(log, "stdout") == 0) {
-        plan->log_fd = STDOUT_FILENO;
-    } else if (strcmp(log, "off") != 0) {
-        plan->log_is_file = true;
-        char *folder = mem_copy(log, strlen(log));
-        char *slash = strrchr(folder, '/');
-        struct stat st;
-        if (slash != NULL) {
-            *(slash == folder ? slash + 1 : slash) = '\0';
-        }
-        if (slash != NULL && (stat(folder, &st) != 0 || !S_ISDIR(st.st_mode))) {
+static void check_log_folder(struct plan *plan, const char *log, struct conf_errors *errors) {
+    char *folder = mem_copy(log, strlen(log));
+    char *slash = strrchr(folder, '/');
+    struct stat st;
+    if (slash != NULL) {
+        *(slash == folder ? slash + 1 : slash) = '\0';
+        if (stat(folder, &st) != 0 || !S_ISDIR(st.st_mode)) {
             conf_error(errors, plan->conf->path, plan->conf->global.line,
                        "access_log = %s: the folder %s is not there", log, folder);
         }
-        mem_free(folder);
     }
+    mem_free(folder);
+}
+
+static void check_log(struct plan *plan, struct conf_errors *errors) {
+    const char *log = plan->conf->global.access_log;
+    struct stat st;
+    bool known = false;
+    plan->log_fd = -1;
+    if (strcmp(log, "stderr") == 0 || strcmp(log, "stdout") == 0) {
+        plan->log_fd = strcmp(log, "stderr") == 0 ? STDERR_FILENO : STDOUT_FILENO;
+        known = fstat(plan->log_fd, &st) == 0;
+    } else if (strcmp(log, "off") != 0) {
+        plan->log_is_file = true;
+        check_log_folder(plan, log, errors);
+        known = stat(log, &st) == 0;
+    }
+    plan->log_whole_lines = known && !S_ISREG(st.st_mode);
 }
 
 int plan_open_log(const struct plan *plan) {
@@ -171,6 +178,9 @@ void plan_free(struct plan *plan) {
         mem_free(plan->certificates[i]);
     }
     for (uint32_t i = 0; i < plan->socket_count; i++) {
+        if (plan->sockets[i].shared && plan->sockets[i].fds[0] >= 0) {
+            (void)sys_close(plan->sockets[i].fds[0]);
+        }
         mem_free(plan->sockets[i].fds);
     }
     mem_free(plan->sockets);

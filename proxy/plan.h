@@ -31,6 +31,7 @@ struct plan {
     struct registry *registry;
     struct generation *generation;
     bool log_is_file;
+    bool log_whole_lines;                        /* a pipe or a terminal, not a regular file */
     int log_fd;                                  /* stderr or stdout; -1: off, or a file */
 };
 

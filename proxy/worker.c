@@ -68,7 +68,7 @@ static void doors_shut(struct worker *w) {
     }
 }
 
-/* A shared socket is closed by the process' end: other workers may still be at it. */
+/* A shared socket is the plan's: other workers may still be at it. */
 static void doors_free(struct worker *w) {
     for (uint32_t i = 0; i < w->plan->socket_count; i++) {
         const struct plan_socket *s = w->doors[i]->socket;
@@ -118,6 +118,7 @@ static void drained_fired(struct timer *timer) {
     struct worker *w = container_of(timer, struct worker, drained);
     bool over = net_wires(&w->net) == 0 && exchanges_running(&w->exchanges) == 0;
     if (over && accesslog_flush(&w->log)) {
+        w->over = true;
         ring_stop(w->ring);
         return;
     }
@@ -190,18 +191,39 @@ static void worker_tell(struct worker *w, enum worker_state state) {
     ensure(n == sizeof one);
 }
 
-static void rooms_make(struct worker *w) {
+static bool rooms_make(struct worker *w) {
+    if (!contexts_make(w)) {
+        contexts_free(w);
+        return false;
+    }
     net_init(&w->net, w->ring);
     http_init(&w->http, w->ring, &w->net);
     upstream_init(&w->upstream, &w->http, w->plan->registry, w->index);
-    accesslog_init(&w->log, w->ring, plan_open_log(w->plan), w->plan->log_is_file);
+    accesslog_init(&w->log, w->ring, plan_open_log(w->plan), w->plan->log_is_file,
+                   w->plan->log_whole_lines);
     exchanges_init(&w->exchanges, &w->http, &w->upstream, w->plan->generation, &w->log);
     timer_init(&w->drained, drained_fired);
     timer_init(&w->deadline, deadline_fired);
     doors_open(w);
+    return true;
 }
 
-static void rooms_end(struct worker *w) {
+bool worker_make(struct worker *w, struct plan *plan, uint32_t index,
+                 const struct ring_params *params) {
+    w->plan = plan;
+    w->index = index;
+    w->ring = ring_new(params, w->why);
+    if (w->ring == NULL) {
+        return false;
+    }
+    if (!rooms_make(w)) {
+        ring_free(w->ring);
+        return false;
+    }
+    return true;
+}
+
+void worker_unmake(struct worker *w) {
     timer_cancel(w->ring, &w->deadline);
     doors_free(w);
     exchanges_fini(&w->exchanges);
@@ -209,28 +231,19 @@ static void rooms_end(struct worker *w) {
     upstream_fini(&w->upstream);
     http_fini(&w->http);
     net_fini(&w->net);
+    contexts_free(w);
+    ring_free(w->ring);
 }
 
 static void *worker_main(void *arg) {
     struct worker *w = arg;
-    struct ring_params params = {0};
-    w->ring = ring_new(&params, w->why);
-    if (w->ring == NULL) {
+    if (!worker_make(w, w->plan, w->index, &(struct ring_params){0})) {
         worker_tell(w, WORKER_FAILED);
         return NULL;
     }
-    if (!contexts_make(w)) {
-        contexts_free(w);
-        ring_free(w->ring);
-        worker_tell(w, WORKER_FAILED);
-        return NULL;
-    }
-    rooms_make(w);
     worker_tell(w, WORKER_RUNNING);
     ring_run(w->ring);
-    rooms_end(w);
-    contexts_free(w);
-    ring_free(w->ring);
+    worker_unmake(w);
     worker_tell(w, WORKER_DONE);
     return NULL;
 }

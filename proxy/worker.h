@@ -28,7 +28,7 @@ struct worker {
     struct exchanges exchanges;
     struct tls_context **tls;             /* per listener; NULL where plain */
     struct door **doors;                  /* one per socket of the plan */
-    bool draining;
+    bool draining, over;                  /* over: drained, and the ring has stopped */
     struct timer drained;                 /* looks whether all is over */
     struct timer deadline;                /* drain_timeout */
     struct post stop, ping, reopen;       /* each in flight at most once */
@@ -36,6 +36,11 @@ struct worker {
     int reopen_fd;
 };
 
+/* Makes the ring and its rooms, by the thread that will run them (a test may be that thread);
+ * false: worker->why says what is in the way. Unmaking ensures that nothing is left of any
+ * connection: every pool's live count is 0. */
+bool worker_make(struct worker *, struct plan *, uint32_t index, const struct ring_params *);
+void worker_unmake(struct worker *);
 /* Starts the thread; its state says how it went. False: no thread could be made. */
 bool worker_start(struct worker *, struct plan *, uint32_t index, int event_fd);
 /* By the main thread, while the state is RUNNING. */

@@ -1,7 +1,6 @@
 /* The access log: one line an exchange, gathered per ring, appended without ever waiting. */
 #include <errno.h>
 #include <limits.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "base/mem.h"
@@ -86,13 +85,13 @@ bool accesslog_flush(struct accesslog *log) {
            (op_idle(&log->write) && log->filling_len == 0 && log->writing_off == log->writing_len);
 }
 
-void accesslog_init(struct accesslog *log, struct ring *ring, int fd, bool owned) {
-    *log = (struct accesslog){.ring = ring, .fd = fd, .next_fd = -1, .owned = owned};
+void accesslog_init(struct accesslog *log, struct ring *ring, int fd, bool owned,
+                    bool whole_lines) {
+    *log = (struct accesslog){.ring = ring, .fd = fd, .next_fd = -1, .owned = owned,
+                              .whole_lines = whole_lines};
     op_init(&log->write, accesslog_done);
     timer_init(&log->flush, flush_fired);
     if (fd >= 0) {
-        struct stat st;
-        log->whole_lines = fstat(fd, &st) == 0 && !S_ISREG(st.st_mode);
         log->filling = mem_alloc(ACCESSLOG_BYTES);
         log->writing = mem_alloc(ACCESSLOG_BYTES);
     }

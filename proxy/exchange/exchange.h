@@ -47,8 +47,8 @@ struct accesslog {
     struct timer flush;
 };
 #define ACCESSLOG_BYTES 65536u
-/* fd -1: no log. owned: accesslog_fini closes fd. */
-void accesslog_init(struct accesslog *, struct ring *, int fd, bool owned);
+/* fd -1: no log. owned: accesslog_fini closes fd. whole_lines: it is no regular file. */
+void accesslog_init(struct accesslog *, struct ring *, int fd, bool owned, bool whole_lines);
 /* From now on lines go to fd (owned as well). */
 void accesslog_reopen(struct accesslog *, int fd);
 /* Starts writing what is gathered; true when all of it has been written. */

@@ -110,7 +110,6 @@ enum step step_tunnel(struct exchange *e) {
     if (!e->down->tunnelled) {
         e->up->ops->tunnel(e->up);
         e->down->ops->tunnel(e->down);
-        stats_add(ring_stats(e->room->ring), STAT_TUNNELS, 1);
         timer_cancel(e->room->ring, &e->timer);
     }
     bool was_half = e->up->tx_end || e->down->tx_end;

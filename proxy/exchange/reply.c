@@ -72,6 +72,5 @@ enum step step_reply(struct exchange *e) {
     e->down->ops->send_head(e->down, head);
     e->head_sent = true;
     e->status = status;
-    stats_add(ring_stats(e->room->ring), STAT_RESPONSES, 1);
     return STEP_relay;
 }

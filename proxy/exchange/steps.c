@@ -40,7 +40,6 @@ enum step step_head(struct exchange *e) {
     e->client = request->conn->client;
     e->site = request->conn->listener;
     e->conf = &e->generation->conf->listeners[e->site->index];
-    stats_add(ring_stats(e->room->ring), STAT_REQUESTS, 1);
     if (request->refuse != 0) {
         return exchange_fail(e, request->why);
     }
@@ -152,7 +151,6 @@ static enum step response_head(struct exchange *e) {
     }
     e->head_sent = true;
     e->status = head->status;
-    stats_add(ring_stats(e->room->ring), STAT_RESPONSES, 1);
     e->late = false;
     e->moved_us = ring_now_us(e->room->ring);
     return head->status == 101 ? STEP_tunnel : STEP_relay;

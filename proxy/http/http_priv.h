@@ -15,4 +15,8 @@ void stream_fini(struct stream *);
 void stream_wake(struct http *, struct stream *, unsigned ready);
 void stream_lost(struct http *, struct stream *, enum close_reason);
 
+/* Sizes of what the pools hold; the types are their files' own. */
+extern const size_t h1_down_size, h1_down_stream_size, h1_up_size, h1_up_stream_size,
+    local_stream_size;
+
 #endif

@@ -1,4 +1,6 @@
 /* The life of a wire: made, up, ending, closing, joined. */
+#include <poll.h>
+
 #include "net/net_priv.h"
 
 static void wire_end_done(struct op *op, int res, struct seg *seg, bool armed);
@@ -221,9 +223,13 @@ static void wire_end_done(struct op *op, int res, struct seg *seg, bool armed) {
         wire_free(w);
         return;
     }
-    /* The watch of a wire that does not read: the peer is gone for good. */
-    if (res > 0 && w->state == WIRE_OPEN) {
-        wire_lost(w, w->to == NULL ? CLOSE_CLIENT_GONE : CLOSE_BACKEND_CLOSED);
+    /* The watch of a wire that does not read. Without POLLERR the client has but ended its side,
+     * and what came before that waits in the kernel. io_uring's poll tells of it again and again,
+     * wanted or not, so there is no more watching then. */
+    if (res > 0 && !(res & POLLERR)) {
+        w->hung_up = true;
+    } else if (res > 0 && w->state == WIRE_OPEN) {
+        wire_lost(w, CLOSE_CLIENT_GONE);
     }
     wire_read(w);
     wire_join(w);

@@ -19,10 +19,12 @@ static struct bufq *wire_landing(struct wire *w) {
     return wire_is_tls(w) ? &w->cipher : &w->rx;
 }
 
-/* While there is no room, only the peer's death is of interest. */
+/* While there is no room, only a client's death is of interest. A server that is gone may have
+ * left the rest of its response in the kernel, and after that the receive tells. */
 static void wire_watch(struct wire *w) {
-    if (op_idle(&w->op_end) && !w->close_sent && w->state == WIRE_OPEN) {
-        op_watch(w->net->ring, &w->op_end, w->fd, POLLERR | POLLHUP);
+    if (w->to == NULL && !w->hung_up && !w->close_sent && w->state == WIRE_OPEN &&
+        op_idle(&w->op_end)) {
+        op_watch(w->net->ring, &w->op_end, w->fd, POLLERR);
     }
 }
 
@@ -46,7 +48,6 @@ void wire_read(struct wire *w) {
 
 static void wire_received(struct wire *w, struct seg *seg, uint32_t len) {
     w->rx_total += len;
-    stats_add(ring_stats(w->net->ring), STAT_RX_BYTES, len);
     if (w->state == WIRE_CLOSING || w->dead || (w->state == WIRE_ENDING && !wire_is_tls(w))) {
         return;
     }
@@ -178,7 +179,6 @@ static void wire_tell_room(struct wire *w, bool sent) {
 
 static void wire_sent(struct wire *w, uint32_t len) {
     w->tx_total += len;
-    stats_add(ring_stats(w->net->ring), STAT_TX_BYTES, len);
     bufq_drop(&w->sending, len);
     if (len < w->asked) {
         bufq_settle(&w->sending);   /* what is left waits for a slow peer */

@@ -8,7 +8,7 @@
 
 void op_begin(struct ring_core *core, struct op *op, enum op_kind kind, int fd) {
     ensure(op->state == OP_IDLE);
-    ensure(op->done != NULL);
+    ensure(op->done != NULL || kind == OP_WAKE);
     op->state = OP_ARMED;
     op->kind = kind;
     op->fd = fd;

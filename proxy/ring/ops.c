@@ -76,16 +76,9 @@ static void wake_arm(struct ring *ring) {
     sqe->user_data = op_token(&ring->wake);
 }
 
-/* The posts themselves are run in every turn. */
-static void wake_done(struct op *op, int res, struct seg *seg, bool armed) {
-    (void)op;
-    (void)res;
-    (void)seg;
-    (void)armed;
-}
-
+/* No done: the posts themselves are run in every turn. */
 void ops_arm_wake(struct ring *ring) {
-    op_init(&ring->wake, wake_done);
+    op_init(&ring->wake, NULL);
     op_begin(&ring->core, &ring->wake, OP_WAKE, ring->wake_fd);
     wake_arm(ring);
 }

@@ -84,7 +84,7 @@ static const char *cause_of(const struct refusal *refusal) {
     case EOPNOTSUPP:
         return "the kernel does not know what gyre asks of it: run Linux 6.1 or newer";
     default:
-        return NULL;
+        return "the kernel gives no reason that gyre knows: see its log (dmesg)";
     }
 }
 
@@ -95,9 +95,10 @@ void refusal_print(const struct refusal *refusal, char why[RING_WHY_MAX]) {
         text_fmt(&text, "io_uring: Linux %u.%u is too old: gyre needs Linux 6.1 or newer",
                  refusal->major, refusal->minor);
     } else {
-        const char *cause = cause_of(refusal);
-        text_fmt(&text, "io_uring is refused (%s): ", strerrorname_np(refusal->err));
-        text_str(&text, str_of(cause != NULL ? cause : strerrordesc_np(refusal->err)));
+        const char *name = strerrorname_np(refusal->err);
+        text_fmt(&text, "io_uring is refused (%s): ",
+                 name != NULL ? name : "an error without a name");
+        text_str(&text, str_of(cause_of(refusal)));
     }
     why[text.len] = '\0';
 }

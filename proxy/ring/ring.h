@@ -88,7 +88,8 @@ void op_connect(struct ring *, struct op *, int fd, const struct addr *);
 void op_close(struct ring *, struct op *, int fd);
 /* One completion when poll(2) events (POLLIN, POLLRDHUP, ...) are there; res is their mask. */
 void op_watch(struct ring *, struct op *, int fd, unsigned events);
-/* Appends to a file, pipe or stream. May be short. */
+/* Appends to a file, pipe or stream. May be short. A pipe without a reader is -EPIPE, and the
+ * kernel raises SIGPIPE, which the process must ignore. */
 void op_write(struct ring *, struct op *, int fd, const void *, uint32_t len);
 /* A request. done still comes with armed false, once, with -ECANCELED or whatever happened first;
  * what a multishot op has received or accepted by then comes before it, with armed true. Harmless

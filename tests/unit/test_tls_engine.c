@@ -402,6 +402,30 @@ static void refuses_garbage(void **state) {
     lab_fini(&lab);
 }
 
+/* A real ClientHello with some bytes changed: refused or served, but never out of bounds. */
+static void survives_mutation(void **state) {
+    (void)state;
+    uint64_t seed = 11;
+    for (int i = 0; i < 400; i++) {
+        struct lab lab;
+        uint8_t wire[4096];
+        lab_init(&lab, site.context, 0);
+        SSL_set_tlsext_host_name(lab.client, "www.example.org");
+        SSL_set_alpn_protos(lab.client, (const unsigned char *)"\x08http/1.1", 9);
+        lab_client_did(&lab, SSL_do_handshake(lab.client));
+        int n = BIO_read(lab.from_client, wire, sizeof wire);
+        for (uint32_t k = 0; k <= lab_random(&seed, 3); k++) {
+            wire[lab_random(&seed, (uint32_t)n)] ^= (uint8_t)(1u << lab_random(&seed, 8));
+        }
+        bufq_copy(&lab.cipher_in, wire, (uint32_t)n);
+        lab_to_machine(&lab);
+        if (lab.want == TLS_FAILED) {
+            check_failed(&lab, CLOSE_TLS_HANDSHAKE);
+        }
+        lab_fini(&lab);
+    }
+}
+
 static void knows_plain_http(void **state) {
     (void)state;
     static const char *const requests[] = {
@@ -583,6 +607,7 @@ int main(void) {
         cmocka_unit_test(truncation_shows),
         cmocka_unit_test(refuses_old_versions_and_suites),
         cmocka_unit_test(refuses_garbage),
+        cmocka_unit_test(survives_mutation),
         cmocka_unit_test(knows_plain_http),
         cmocka_unit_test(a_damaged_record_is_an_error),
         cmocka_unit_test(a_fatal_alert_is_an_error),

@@ -101,15 +101,16 @@ static void wrong_content(void **state) {
 
 static void encrypted_keys(void **state) {
     (void)state;
+    char secret[] = "secret";
     const char *good = lab_file("plain.pem", NULL, ec.x, ec.key);
     const char *path = lab_path("encrypted.key");
     FILE *file = fopen(path, "w");
-    PEM_write_PrivateKey(file, ec.key, EVP_aes_256_cbc(), NULL, 0, NULL, "secret");
+    PEM_write_PrivateKey(file, ec.key, EVP_aes_256_cbc(), NULL, 0, NULL, secret);
     fclose(file);
     check_fails(good, path, path, "encrypted");
     const char *old = lab_path("traditional.key");
     BIO *bio = BIO_new_file(old, "w");
-    PEM_write_bio_PrivateKey_traditional(bio, rsa.key, EVP_aes_256_cbc(), NULL, 0, NULL, "secret");
+    PEM_write_bio_PrivateKey_traditional(bio, rsa.key, EVP_aes_256_cbc(), NULL, 0, NULL, secret);
     BIO_free(bio);
     check_fails(good, old, old, "encrypted");
 }

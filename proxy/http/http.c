@@ -1,0 +1,46 @@
+/* The http room of one ring: its pools, and what is done to all down sessions. */
+#include "http/http_priv.h"
+
+void http_init(struct http *http, struct ring *ring, struct net *net) {
+    *http = (struct http){.magic = HTTP_MAGIC, .ring = ring, .net = net};
+    pool_init(&http->chunks, "arena_chunks", ARENA_CHUNK, 0);
+    pool_init(&http->downs, "down_sessions", h1_down_size, 0);
+    pool_init(&http->ups, "up_sessions", h1_up_size, 0);
+    pool_init(&http->down_streams, "down_streams", h1_down_stream_size, 0);
+    pool_init(&http->up_streams, "up_streams", h1_up_stream_size, 0);
+    pool_init(&http->locals, "local_streams", local_stream_size, 0);
+    list_init(&http->sessions);
+}
+
+void http_fini(struct http *http) {
+    ensure_magic(http, HTTP_MAGIC);
+    ensure(list_empty(&http->sessions));
+    pool_fini(&http->downs);
+    pool_fini(&http->ups);
+    pool_fini(&http->down_streams);
+    pool_fini(&http->up_streams);
+    pool_fini(&http->locals);
+    pool_fini(&http->chunks);
+    http->magic = 0;
+}
+
+void http_drain(struct http *http) {
+    ensure_magic(http, HTTP_MAGIC);
+    http->draining = true;
+    struct list_node *next;
+    for (struct list_node *node = http->sessions.next; node != &http->sessions; node = next) {
+        next = node->next;
+        struct session *session = container_of(node, struct session, link);
+        session->ops->drain(session);
+    }
+}
+
+void http_kill(struct http *http, enum close_reason why) {
+    ensure_magic(http, HTTP_MAGIC);
+    struct list_node *next;
+    for (struct list_node *node = http->sessions.next; node != &http->sessions; node = next) {
+        next = node->next;
+        struct session *session = container_of(node, struct session, link);
+        session->ops->kill(session, why);
+    }
+}
