@@ -259,6 +259,24 @@ class Gyre:
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def wait_idle(self):
+        """Until every thread sleeps in the kernel, and did nothing for a moment."""
+        def switches():
+            total = 0
+            for thread in os.listdir(f"/proc/{self.pid}/task"):
+                with open(f"/proc/{self.pid}/task/{thread}/status", encoding="utf-8") as file:
+                    text = file.read()
+                if not re.search(r"State:\s+S", text):
+                    return None
+                total += sum(map(int, re.findall(r"ctxt_switches:\s+(\d+)", text)))
+            return total
+
+        def quiet():
+            before = switches()
+            time.sleep(0.03)
+            return before is not None and before == switches()
+        until(quiet, "gyre to be idle")
+
     def memory(self):
         """Resident bytes."""
         with open(f"/proc/{self.pid}/status", encoding="utf-8") as file:

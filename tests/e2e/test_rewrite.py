@@ -1,6 +1,8 @@
 """What gyre changes in heads, seen by an origin of our own, byte by byte."""
 import re
+import socket
 
+import harness
 from harness import Front, address_text, check, equal
 from wire import Client, Origin
 
@@ -115,9 +117,8 @@ def test_responses():
 
 
 def test_clients_by_ipv6_and_unix():
-    import harness
     origin = Origin()
-    port = harness.free_port_everywhere("::1", harness.socket.AF_INET6)
+    port = harness.free_port_everywhere("::1", socket.AF_INET6)
     sock = harness.path("front.sock")
     more = (f"[listener six]\nbind = [::1]:{port}, {address_text(sock)}\nbackend = app\n")
     with Front(origin.address, more=more):

@@ -51,17 +51,22 @@ static void lab_push(struct bufq *q, const char *bytes, size_t len) {
 static void dump_fields(struct text *to, const struct head *head, const char *mark) {
     for (uint32_t i = 0; i < head->field_count; i++) {
         const struct field *f = &head->fields[i];
-        text_fmt(to, "%s" STR_FMT "=" STR_FMT "%s", mark, STR_ARG(f->name), STR_ARG(f->value),
-                 f->dropped ? " dropped\n" : "\n");
+        text_str(to, str_of(mark));
+        text_str(to, f->name);
+        text_char(to, '=');
+        text_str(to, f->value);
+        text_str(to, f->dropped ? STR(" dropped\n") : STR("\n"));
     }
 }
 
 static void dump_head(struct text *to, const struct h1_lab *lab, const struct h1_read *r) {
     const struct head *head = r->head;
     if (lab->request) {
-        text_fmt(to, "%d " STR_FMT " " STR_FMT " path " STR_FMT " at " STR_FMT " 1.%d\n",
-                 (int)head->method, STR_ARG(head->method_name), STR_ARG(head->target),
-                 STR_ARG(head->path), STR_ARG(head->authority), head->minor);
+        text_fmt(to, "%d " STR_FMT " ", (int)head->method, STR_ARG(head->method_name));
+        text_str(to, head->target);
+        text_str(to, STR(" path "));
+        text_str(to, head->path);
+        text_fmt(to, " at " STR_FMT " 1.%d\n", STR_ARG(head->authority), head->minor);
     } else {
         text_fmt(to, "%d " STR_FMT " 1.%d\n", head->status, STR_ARG(head->reason), head->minor);
     }
@@ -119,7 +124,9 @@ static void run_end(struct h1_lab *lab, struct lab_run *run) {
     if (lab->eof && run->r.phase == H1_BODY && run->r.until_eof) {
         run->r.phase = H1_END;
     }
-    text_fmt(&run->dump, "[" STR_FMT "]\n", (int)run->body.len, run->body.p);
+    text_char(&run->dump, '[');
+    text_str(&run->dump, (struct str){run->body.p, run->body.len});
+    text_str(&run->dump, STR("]\n"));
     if (run->r.head == &run->trailers) {
         dump_fields(&run->dump, &run->trailers, "trailer ");
     }
@@ -129,7 +136,9 @@ static void run_end(struct h1_lab *lab, struct lab_run *run) {
     } else {
         char rest[DUMP_MAX];
         uint32_t len = bufq_read(&run->in, rest, sizeof rest);
-        text_fmt(&run->dump, ", left <" STR_FMT ">\n", (int)len, rest);
+        text_str(&run->dump, STR(", left <"));
+        text_str(&run->dump, (struct str){rest, len});
+        text_str(&run->dump, STR(">\n"));
     }
     text_char(&run->dump, '\0');
     assert_false(run->dump.cut);

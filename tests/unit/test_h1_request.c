@@ -47,7 +47,7 @@ static const struct refusal refusals[] = {
     {"obs-text", "GET /\xc3\xa4 HTTP/1.1\r\n" H "\r\n", 400},
     {"a control", "GET /\x01 HTTP/1.1\r\n" H "\r\n", 400},
     {"DEL", "GET /\x7f HTTP/1.1\r\n" H "\r\n", 400},
-    OK("what browsers send raw in a query", "GET /a|b^c?d={\"\\|`}\\ HTTP/1.1\r\n" H "\r\n"),
+    OK("what browsers send raw in a query", "GET /a|b^c?d={\\|`} HTTP/1.1\r\n" H "\r\n"),
     {"an asterisk with more", "GET *evil HTTP/1.1\r\n" H "\r\n", 400},
     {"an asterisk of GET", "GET * HTTP/1.1\r\n" H "\r\n", 400},
     OK("an asterisk of OPTIONS", "OPTIONS * HTTP/1.1\r\n" H "\r\n"),
