@@ -65,6 +65,7 @@ static void flow(struct wire *from, struct wire *to) {
     while (bufq_move(&to->tx, &from->rx, bufq_room(&to->tx)) > 0) {
         wire_push(to);
     }
+    bufq_settle(&from->rx);   /* what is left waits for a slow peer */
     if (from->eof && from->rx.bytes == 0 && !to->fin_wanted) {
         wire_finish(to);
         /* A side that has ended is not read any more, so that its death shows in sends alone. */

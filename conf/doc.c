@@ -69,9 +69,9 @@ static void sample_key(FILE *out, const struct conf_key *key, bool in_comment) {
 }
 
 void conf_doc_sample(FILE *out) {
-    fputs("# gyre's configuration. Every key is here; what is commented out with ; is at its\n"
-          "# default, or an example of what has none. gyre --check -c FILE tells what is wrong\n"
-          "# with a file, gyre --doc keys prints the reference.\n", out);
+    comment_print(out, "gyre's configuration. Every key is here; what is commented out with ; is "
+                  "at its default, or an example of what has none. gyre --check -c FILE tells what "
+                  "is wrong with a file, gyre --doc keys prints the reference.");
     for (enum conf_section section = 0; section < CONF_SECTION_COUNT; section++) {
         const char *header = section_sample(section);
         fputc('\n', out);

@@ -116,7 +116,7 @@ static void contexts_free(struct worker *w) {
 
 static void drained_fired(struct timer *timer) {
     struct worker *w = container_of(timer, struct worker, drained);
-    bool over = net_wires(&w->net) == 0 && exchanges_running(&w->exchanges) == 0;
+    bool over = net_is_empty(&w->net) && exchanges_running(&w->exchanges) == 0;
     if (over && accesslog_flush(&w->log)) {
         w->over = true;
         ring_stop(w->ring);

@@ -124,7 +124,10 @@ static uint16_t check_transfer_encoding(struct head *head, const struct http_lim
         head->body = BODY_STREAM;
         return 0;
     }
-    return str_ends_fold(f->value, STR("chunked")) ? 501 : 400;
+    struct str rest = f->value, last = STR("");
+    while (str_next_element(&rest, &last)) {
+    }
+    return str_eq_fold(last, STR("chunked")) ? 501 : 400;
 }
 
 static uint16_t check_length(struct head *head, const struct http_limits *limits) {

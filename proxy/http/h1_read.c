@@ -6,10 +6,6 @@
 #define PIECE_FIRST 1024u
 #define PIECE_NEXT 2048u
 
-/* Framing between two pieces of body: a size with its zeros and extensions, which we do not keep
- * (RFC 9112 7.1.1). */
-#define CHUNK_FRAME_MAX 512u
-
 /* Where this many slices wait, small ones are copied together. */
 #define SLICES_MANY 16u
 #define SLICE_SMALL 1024u
@@ -107,12 +103,12 @@ static int on_head(llhttp_t *parser) {
     return HPE_PAUSED;
 }
 
-/* Framing that was read since the last byte of body, up to p. */
+/* Framing that was read since the last byte of body, up to p: a size with its zeros and extensions
+ * (which end here, RFC 9112 7.1.1), and trailers. All of it is bounded as a head is. */
 static bool frame_ok(struct h1_read *r, const char *p) {
     r->frame_bytes += (uint32_t)(p - r->frame_at);
     r->frame_at = p;
-    return r->frame_bytes <= (r->phase == H1_TRAILERS ? r->limits->head_bytes_max
-                                                      : CHUNK_FRAME_MAX);
+    return r->frame_bytes <= r->limits->head_bytes_max;
 }
 
 /* Without a copy, unless so many small slices wait that they would cost more than their bytes. */
@@ -348,14 +344,16 @@ static enum h1_result read_chunks(struct h1_read *r, struct bufq *in, struct buf
         r->frame_at = p;
         llhttp_errno_t error = llhttp_execute(&r->parser, p, n);
         if (error == HPE_PAUSED) {
-            bufq_drop(in, (uint32_t)(llhttp_get_error_pos(&r->parser) - p));
-            r->phase = H1_END;
-            return H1_GOT_END;
+            n = (uint32_t)(llhttp_get_error_pos(&r->parser) - p);
         }
-        if (error != HPE_OK || !frame_ok(r, p + n)) {
+        if ((error != HPE_OK && error != HPE_PAUSED) || !frame_ok(r, p + n)) {
             return r->phase == H1_BROKEN ? H1_BAD : refuse_with(r, 400);
         }
         bufq_drop(in, n);
+        if (error == HPE_PAUSED) {
+            r->phase = H1_END;
+            return H1_GOT_END;
+        }
     }
     return H1_MORE;
 }

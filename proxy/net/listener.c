@@ -91,6 +91,7 @@ static void listener_join(struct listener *l) {
         (void)sys_close(fd);
         wire_close_limit(l->limit);
     }
+    l->net->listeners--;
     mem_free(l->waiting);
     l->magic = 0;
     mem_free(l);
@@ -150,6 +151,7 @@ struct listener *listener_new(struct net *net, int fd, struct connection_limit *
     l->magic = LISTENER_MAGIC;
     l->fd = fd;
     l->net = net;
+    net->listeners++;
     l->limit = limit;
     l->owner = owner;
     op_init(&l->accept, listener_accept_done);

@@ -19,9 +19,12 @@ static void net_sweep_fired(struct timer *timer) {
         uint64_t stood = now - w->progress_ms;
         if (stood >= w->limits->send_ms) {
             wire_lost(w, CLOSE_SEND_TIMEOUT);
-        } else if (stood >= STALLED_MS && !w->settling && bufq_pins(&w->sending)) {
-            w->settling = true;
-            op_cancel(net->ring, &w->op_tx);
+        } else if (stood >= STALLED_MS) {
+            bufq_settle(&w->tx);
+            if (!w->settling && bufq_pins(&w->sending)) {
+                w->settling = true;
+                op_cancel(net->ring, &w->op_tx);
+            }
         }
     }
     if (!list_empty(&net->sends)) {
@@ -42,6 +45,7 @@ void net_init(struct net *net, struct ring *ring) {
 
 void net_fini(struct net *net) {
     ensure_magic(net, NET_MAGIC);
+    ensure(net->listeners == 0);
     timer_cancel(net->ring, &net->sweep);
     pool_fini(&net->wires);
     pool_fini(&net->sendvs);
@@ -52,6 +56,10 @@ void net_fini(struct net *net) {
 
 uint32_t net_wires(const struct net *net) {
     return net->wires.live;
+}
+
+bool net_is_empty(const struct net *net) {
+    return net->wires.live == 0 && net->listeners == 0;
 }
 
 void net_shut_endings(struct net *net) {

@@ -27,6 +27,7 @@ struct net {
     unsigned magic;
     struct ring *ring;
     struct pool wires, sendvs;
+    uint32_t listeners;              /* that are not freed */
     struct segpool copies;           /* small copies: heads, rests */
     struct segpool records;          /* TLS records on their way out */
     struct list_node sends;          /* wires with a send in flight, oldest first */
@@ -35,9 +36,11 @@ struct net {
 };
 
 void net_init(struct net *, struct ring *);
-/* Every wire must be gone (net_wires is 0). */
+/* It must be empty. */
 void net_fini(struct net *);
 uint32_t net_wires(const struct net *);
+/* True when no wire is left, and no listener whose accept is still in flight. */
+bool net_is_empty(const struct net *);
 /* Shuts the wires that end by themselves: those that still flush or linger. */
 void net_shut_endings(struct net *);
 

@@ -259,23 +259,18 @@ class Gyre:
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
-    def wait_idle(self):
-        """Until every thread sleeps in the kernel, and did nothing for a moment."""
-        def switches():
-            total = 0
-            for thread in os.listdir(f"/proc/{self.pid}/task"):
-                with open(f"/proc/{self.pid}/task/{thread}/status", encoding="utf-8") as file:
-                    text = file.read()
-                if not re.search(r"State:\s+S", text):
-                    return None
-                total += sum(map(int, re.findall(r"ctxt_switches:\s+(\d+)", text)))
-            return total
+    def switches(self):
+        """How often its threads have gone to sleep or were put to it."""
+        total = 0
+        for thread in os.listdir(f"/proc/{self.pid}/task"):
+            with open(f"/proc/{self.pid}/task/{thread}/status", encoding="utf-8") as file:
+                total += sum(map(int, re.findall(r"ctxt_switches:\s+(\d+)", file.read())))
+        return total
 
-        def quiet():
-            before = switches()
-            time.sleep(0.03)
-            return before is not None and before == switches()
-        until(quiet, "gyre to be idle")
+    def wait_turns(self, count):
+        """Until gyre has done something so many times more."""
+        before = self.switches()
+        until(lambda: self.switches() >= before + count, f"{count} turns of gyre")
 
     def memory(self):
         """Resident bytes."""

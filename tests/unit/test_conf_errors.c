@@ -1,0 +1,385 @@
+/* conf: every error with its exact words. */
+#include "conf_lab.h"
+
+#include <stdio.h>
+
+static void test_sections(void **state) {
+    (void)state;
+    lab_bad("[lisener web]\nbind = x\n" LAB_LISTENER LAB_BACKEND,
+            "t:1: unknown section [lisener web]; did you mean listener?\n");
+    lab_bad("[server x]\n[]\n" LAB_LISTENER LAB_BACKEND,
+            "t:1: unknown section [server x]; there are [global], [listener NAME], [route NAME] "
+            "and [backend NAME]\n"
+            "t:2: unknown section []; there are [global], [listener NAME], [route NAME] and "
+            "[backend NAME]\n");
+    lab_bad("[listener]\nbind = :80\nbackend = app\n[global x]\n" LAB_BACKEND,
+            "t:1: [listener] has a name; write [listener NAME]\n"
+            "t:4: [global] has no name; write [global]\n");
+    lab_bad("[listener a b]\nbind = :80\nbackend = app\n" LAB_BACKEND,
+            "t:1: a section's name is made of letters, digits, _, - and .\n");
+    lab_bad("[listener web\nbind = :80\n" LAB_LISTENER LAB_BACKEND,
+            "t:1: the ] that ends a section's header is missing\n");
+    lab_bad("[listener web] bind = :80\nbind = :80\nbackend = app\n" LAB_BACKEND,
+            "t:1: behind a section's header stands nothing but a comment\n");
+    lab_bad("[listener aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\nbind = :80\nbackend = app\n"
+            LAB_BACKEND,
+            "t:1: the name of a section is too long; between [ and ] stand at most 49 bytes\n");
+    conf_free(lab_good("[ listener\taaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa ] ; 49 bytes\n"
+                       "bind = :80\nbackend = app\n[backend app]#\nserver = 127.0.0.1:1\n"));
+    lab_bad(LAB_LISTENER LAB_BACKEND LAB_BACKEND "[global]\n[listener web]\nbind = :81\n[global]\n"
+            "backend = app\n",
+            "t:6: duplicate section [backend app]; it stands in line 4 already\n"
+            "t:9: duplicate section [listener web]; it stands in line 1 already\n"
+            "t:9: [listener web] has no backend, no redirect_https and no route that reaches it; "
+            "write backend = NAME\n"
+            "t:11: duplicate section [global]; it stands in line 8 already\n"
+            "t:12: unknown key backend in [global]; it is a key of a listener section\n");
+}
+
+static void test_keys(void **state) {
+    (void)state;
+    lab_bad("workers = 2\n" LAB_LISTENER LAB_BACKEND,
+            "t:1: a key stands in a section: [global], [listener NAME], [route NAME] or "
+            "[backend NAME]\n");
+    lab_line_bad("global", "workes = 2", "unknown key workes in [global]; did you mean workers?");
+    lab_line_bad("listener", "haed_timeout = 2s",
+                 "unknown key haed_timeout in [listener web]; did you mean head_timeout?");
+    lab_line_bad("listener", "keepalive = 2",
+                 "unknown key keepalive in [listener web]; it is a key of a backend section");
+    lab_line_bad("listener", "colour = red",
+                 "unknown key colour in [listener web]; gyre --doc keys lists what there is");
+    lab_line_bad("listener", "x = red",
+                 "unknown key x in [listener web]; gyre --doc keys lists what there is");
+    lab_line_bad("listener", "max_headmax_headmax_headmax_headmax_headmax_headmax_headmax_headm = 1",
+                 "unknown key max_headmax_headmax_headmax_headmax_headmax_headmax_headmax_headm in "
+                 "[listener web]; gyre --doc keys lists what there is");
+    lab_line_bad("listener", "max_head", "neither [section] nor key = value");
+    lab_line_bad("listener", "max_head 127.0.0.1:80", "neither [section] nor key = value");
+    lab_line_bad("listener", "max_head ;= 32k", "neither [section] nor key = value");
+    lab_line_bad("listener", "= 32k", "no key stands before the =");
+    lab_line_bad("listener", "max_head =", "max_head has no value");
+    lab_line_bad("listener", "max_head = ; 32k", "max_head has no value");
+    lab_line_bad("route", "host = , ,", "host has no value");
+    lab_line_bad("listener", "max_head = 32k # more",
+                 "max_head = 32k # more: a comment behind a value begins with ; not with #");
+    lab_bad("[listener web]\nbind = :80\nbackend = app\nmax_head = 1k\nmax_head = 2k\n"
+            "max_head = x\n" LAB_BACKEND,
+            "t:5: duplicate key max_head; it stands in line 4 already\n"
+            "t:6: duplicate key max_head; it stands in line 4 already\n");
+}
+
+static void test_numbers(void **state) {
+    (void)state;
+    lab_line_bad("global", "workers = 0",
+                 "workers = 0: write auto or a number from 1 to 1024");
+    lab_line_bad("global", "workers = many",
+                 "workers = many: write auto or a number from 1 to 1024");
+    lab_line_bad("global", "workers = 1025",
+                 "workers = 1025: write auto or a number from 1 to 1024");
+    lab_line_bad("listener", "max_headers = -1",
+                 "max_headers = -1: write a number from 1 to 1000");
+    lab_line_bad("listener", "max_headers = 99999999999999999999",
+                 "max_headers = 99999999999999999999: write a number from 1 to 1000");
+    lab_line_bad("listener", "redirect_https = on",
+                 "redirect_https = on: write yes, no, or the port to name, from 1 to 65535");
+    lab_line_bad("listener", "redirect_https = 65536",
+                 "redirect_https = 65536: write yes, no, or the port to name, from 1 to 65535");
+    lab_line_bad("backend", "weight = 0", "weight = 0: write a number from 1 to 1000");
+    lab_line_bad("backend", "balance = leastconn",
+                 "balance = leastconn: write round_robin or least_requests");
+}
+
+static void test_units(void **state) {
+    (void)state;
+    const char *time = ": write a time, as in 10s; its units are ms, s, m, h and d";
+    const char *size = ": write a size in bytes, or as in 32k; its units are k, m and g";
+    static const char *const times[] = {"ten", "-1s", "1.5s", "1m30s", "10 s", "10S", "10min",
+                                        "s", "10sec"};
+    static const char *const sizes[] = {"big", "32kb", "1.5k", "32 k", "32K", "k", "-1"};
+    char line[128], expected[256];
+    for (size_t i = 0; i < sizeof(times) / sizeof(*times); i++) {
+        snprintf(line, sizeof(line), "idle_timeout = %s", times[i]);
+        snprintf(expected, sizeof(expected), "%s%s", line, time);
+        lab_line_bad("listener", line, expected);
+    }
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+        snprintf(line, sizeof(line), "max_head = %s", sizes[i]);
+        snprintf(expected, sizeof(expected), "%s%s", line, size);
+        lab_line_bad("listener", line, expected);
+    }
+    lab_line_bad("listener", "idle_timeout = 75",
+                 "idle_timeout = 75: a time has a unit; write 75s or 75ms");
+    lab_line_bad("listener", "idle_timeout = 0",
+                 "idle_timeout = 0: write a time from 1ms to 1d");
+    lab_line_bad("listener", "idle_timeout = 0s",
+                 "idle_timeout = 0s: write a time from 1ms to 1d");
+    lab_line_bad("listener", "idle_timeout = 25h",
+                 "idle_timeout = 25h: write a time from 1ms to 1d");
+    lab_line_bad("listener", "idle_timeout = 18446744073709551615d",
+                 "idle_timeout = 18446744073709551615d: write a time from 1ms to 1d");
+    lab_line_bad("global", "drain_timeout = 2d",
+                 "drain_timeout = 2d: write a time from 0 to 1d");
+    lab_line_bad("listener", "max_head = 511", "max_head = 511: write a size from 512 to 1m");
+    lab_line_bad("listener", "max_head = 1025k",
+                 "max_head = 1025k: write a size from 512 to 1m");
+    lab_line_bad("listener", "max_body = 99999999999999999999g",
+                 "max_body = 99999999999999999999g: write a size from 0 to 1024g");
+}
+
+static void test_words(void **state) {
+    (void)state;
+    lab_line_bad("global", "user = a b",
+                 "user = a b: write one name of at most 64 bytes, without blanks");
+    lab_line_bad("global", "access_log = of",
+                 "access_log = of: write off, stderr, stdout, or a file's path with a / in it");
+    lab_line_bad("route", "path = ws/", "path = ws/: a path begins with /");
+    lab_line_bad("route", "path = /ws/*",
+                 "path = /ws/*: a path is what requests begin with; leave the * out");
+    lab_line_bad("route", "path = /a?b", "path = /a?b: a path holds no ?, # or blank");
+    lab_line_bad("route", "path = /a b", "path = /a b: a path holds no ?, # or blank");
+    lab_line_bad("global", "trusted_proxies = 10.0.0.0/8, 10.0.0.1/8",
+                 "trusted_proxies = 10.0.0.1/8: the bits behind the prefix must be 0, as in "
+                 "10.0.0.0/8");
+    lab_bad("[global]\ntrusted_proxies = a, ::1, /\n" LAB_LISTENER LAB_BACKEND,
+            "t:2: trusted_proxies = a: write an address, a block like 10.0.0.0/8 or fd00::/8, or "
+            "unix\n"
+            "t:2: trusted_proxies = /: write an address, a block like 10.0.0.0/8 or fd00::/8, or "
+            "unix\n");
+}
+
+static void test_hosts(void **state) {
+    (void)state;
+    const char *labels =
+        "a host is labels of 1 to 63 letters, digits, - or _ with a dot between them";
+    const char *wild = "a wildcard is the whole first label, as in *.example.org";
+    const struct {
+        const char *host, *why;
+    } rows[] = {
+        {"*", "for every host leave the key out"},
+        {"*.", wild},
+        {"*example.org", wild},
+        {"a.*.org", wild},
+        {"*.*.org", wild},
+        {"example.org:443", "a host stands without port"},
+        {"b\xc3\xbc" "cher.example", "write a name beyond ASCII in its xn-- form"},
+        {".example.org", labels},
+        {"example..org", labels},
+        {"example.org.", labels},
+        {"*..org", labels},
+        {"exa mple", labels},
+        {"a/b", labels},
+        {"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.org", labels},
+        {"[", "between [ and ] stands an IPv6 address"},
+        {"[::1", "between [ and ] stands an IPv6 address"},
+        {"[::1]:80", "between [ and ] stands an IPv6 address"},
+        {"[127.0.0.1]", "between [ and ] stands an IPv6 address"},
+    };
+    char line[256], expected[512];
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        snprintf(line, sizeof(line), "host = %s", rows[i].host);
+        snprintf(expected, sizeof(expected), "host = %s: %s", rows[i].host, rows[i].why);
+        lab_line_bad("route", line, expected);
+    }
+    lab_line_bad("route", "host = a.example, A.Example",
+                 "host = a.example: it stands here twice");
+    lab_bad("[route r]\nhost = a.example\nbackend = app\nhost = b.example, a.example\n"
+            LAB_LISTENER LAB_BACKEND,
+            "t:4: host = a.example: it stands in line 2 already\n");
+}
+
+static void test_listeners(void **state) {
+    (void)state;
+    lab_bad("[listener web]\nbackend = app\n" LAB_BACKEND,
+            "t:1: [listener web] has no bind; write bind = :80\n");
+    lab_bad("[listener web]\nbind = :80\n" LAB_BACKEND,
+            "t:1: [listener web] has no backend, no redirect_https and no route that reaches it; "
+            "write backend = NAME\n");
+    lab_bad(LAB_LISTENER "[listener other]\nbind = :81\n[route r]\nlistener = web\nbackend = app\n"
+            LAB_BACKEND,
+            "t:4: [listener other] has no backend, no redirect_https and no route that reaches it; "
+            "write backend = NAME\n");
+    lab_bad("[listener web]\nbind = :80\nredirect_https = yes\nbackend = app\n" LAB_BACKEND,
+            "t:4: redirect_https beside backend: a listener redirects or serves, drop one of "
+            "them\n");
+    lab_bad("[listener web]\nbind = :80\ncertificate = a\nredirect_https = 8443\n",
+            "t:4: redirect_https beside certificate: what comes over TLS needs no redirect to "
+            "https, drop one of them\n");
+    lab_line_bad("listener", "key = a.key",
+                 "key without certificate: write certificate = FILE, or drop the key");
+    lab_bad("[listener web]\nbind = :80\nbackend = app\ncertificate = a\nkey = a, b\nkey = c\n"
+            LAB_BACKEND,
+            "t:5: 3 keys for 1 certificates: the nth key belongs to the nth certificate\n");
+    lab_bad("[listener web]\nbind = :80\nbackend = app\ncertificate = a\ncertificate = b, a\n"
+            LAB_BACKEND,
+            "t:5: certificate = a: it stands in line 4 already\n");
+    lab_line_bad("listener", "bind = :80, 80",
+                 "bind = 80: write HOST:PORT, [V6]:PORT, :PORT or unix:PATH");
+    lab_line_bad("listener", "bind = *:80", "bind = *:80: for every address write :PORT");
+    lab_bad("# nothing\n\n", "t:2: there is no listener; write [listener NAME] and bind = :80 "
+            "below it\n");
+    lab_bad("", "t:1: there is no listener; write [listener NAME] and bind = :80 below it\n");
+}
+
+static void test_binds(void **state) {
+    (void)state;
+    lab_line_bad("listener", "bind = 127.0.0.1:80, 127.0.0.1:80",
+                 "bind = 127.0.0.1:80: 127.0.0.1:80 in line 2 has this address already");
+    lab_bad("[listener a]\nbind = :80\nbind = [::1]:81, unix:/a\nbackend = app\n"
+            "[listener b]\nbind = 0.0.0.0:80\nbind = [::]:81\nbind = unix:/a\nbackend = app\n"
+            "[listener c]\nbind = 10.0.0.1:81\nbind = 0.0.0.0:81\nbind = [::]:80\nbackend = app\n"
+            LAB_BACKEND,
+            "t:6: bind = 0.0.0.0:80: :80 in line 2 has this address already\n"
+            "t:7: bind = [::]:81: [::1]:81 in line 3 has this address already\n"
+            "t:8: bind = unix:/a: unix:/a in line 3 has this address already\n"
+            "t:12: bind = 0.0.0.0:81: 10.0.0.1:81 in line 11 has this address already\n"
+            "t:13: bind = [::]:80: :80 in line 2 has this address already\n");
+}
+
+static void test_references(void **state) {
+    (void)state;
+    lab_bad("[listener web]\nbind = :80\nbackend = ap\n" LAB_BACKEND,
+            "t:3: backend = ap: there is no [backend ap]; did you mean app?\n");
+    lab_bad("[listener web]\nbind = :80\nbackend = other\n" LAB_BACKEND,
+            "t:3: backend = other: there is no [backend other]\n");
+    lab_bad(LAB_LISTENER "[route r]\nlistener = wbe\nbackend = aap\n" LAB_BACKEND,
+            "t:5: listener = wbe: there is no [listener wbe]; did you mean web?\n"
+            "t:6: backend = aap: there is no [backend aap]; did you mean app?\n");
+    lab_bad(LAB_LISTENER "[route r]\n" LAB_BACKEND,
+            "t:4: [route r] has no backend; write backend = app\n");
+    lab_bad("[listener web]\nbind = :80\nredirect_https = yes\n[route r]\nlistener = web\n"
+            "backend = app\n" LAB_BACKEND,
+            "t:5: listener = web: it redirects every request to https, so that none reaches this "
+            "route\n");
+    /* A listener that only a route with a slip may reach is not told as well. */
+    lab_bad("[listener web]\nbind = :80\n[route r]\nlistener = wbe\nbackend = app\n" LAB_BACKEND,
+            "t:4: listener = wbe: there is no [listener wbe]; did you mean web?\n");
+}
+
+static void test_routes(void **state) {
+    (void)state;
+    lab_bad(LAB_LISTENER "[route a]\nhost = h\nbackend = app\n[route b]\nbackend = app\n"
+            "host = x, H\n[route c]\nbackend = app\n[route d]\nbackend = app\npath = /\n"
+            "[route e]\nbackend = app\nhost = h\n" LAB_BACKEND,
+            "t:9: [route b] takes the same requests as [route a] in line 5: host h, path /\n"
+            "t:12: [route d] takes the same requests as [route c] in line 10: host (any), path /\n"
+            "t:17: [route e] takes the same requests as [route a] in line 5: host h, path /\n");
+}
+
+static void test_servers(void **state) {
+    (void)state;
+    lab_bad(LAB_LISTENER "[backend app]\n",
+            "t:4: [backend app] has no server; write server = 127.0.0.1:8001\n");
+    lab_line_bad("backend", "server = 127.0.0.1",
+                 "server = 127.0.0.1: write HOST:PORT, [V6]:PORT, :PORT or unix:PATH");
+    lab_line_bad("backend", "server = :8001",
+                 "server = :8001: a server has a host, as in 127.0.0.1:8001");
+    lab_line_bad("backend", "server = 0.0.0.0:8001 weight=2",
+                 "server = 0.0.0.0:8001 weight=2: a server has a host, as in 127.0.0.1:8001");
+    lab_line_bad("backend", "server = 127.0.0.1:1, 127.0.0.1:1 weight=2",
+                 "server = 127.0.0.1:1 weight=2: it stands here twice");
+    lab_bad(LAB_LISTENER "[backend app]\nserver = unix:/a\nserver = unix:/b\nserver = unix:/a\n",
+            "t:7: server = unix:/a: it stands in line 5 already\n");
+    lab_line_bad("backend", "server = 127.0.0.1:1 weight=0",
+                 "weight = 0: write a number from 1 to 1000");
+    lab_line_bad("backend", "server = 127.0.0.1:1 wieght=2",
+                 "server = 127.0.0.1:1 wieght=2: unknown option wieght; did you mean weight?");
+    lab_line_bad("backend", "server = 127.0.0.1:1 backup=1",
+                 "server = 127.0.0.1:1 backup=1: unknown option backup; there is weight=");
+    lab_line_bad("backend", "server = 127.0.0.1:1 balance=x",
+                 "server = 127.0.0.1:1 balance=x: unknown option balance; there is weight=");
+    lab_line_bad("backend", "server = 127.0.0.1:1 weight=1 weight=1",
+                 "server = 127.0.0.1:1 weight=1 weight=1: weight stands twice");
+    static const char *const odd[] = {"backup", "weight=", "=2"};
+    char line[128], expected[256];
+    for (size_t i = 0; i < sizeof(odd) / sizeof(*odd); i++) {
+        snprintf(line, sizeof(line), "server = 127.0.0.1:1 %s", odd[i]);
+        snprintf(expected, sizeof(expected), "%s: behind an address stand options as in weight=2, "
+                 "without blanks round the =", line);
+        lab_line_bad("backend", line, expected);
+    }
+}
+
+/* A list has an end, though no one will see it. */
+static void test_bounds(void **state) {
+    (void)state;
+    char *text = mem_alloc(64 * 1024);
+    size_t len = (size_t)sprintf(text, "[listener web]\nbackend = app\n");
+    for (int i = 0; i < 257; i++) {
+        len += (size_t)sprintf(text + len, "bind = 127.0.0.1:%d\n", i + 1);
+    }
+    sprintf(text + len, LAB_BACKEND);
+    lab_bad(text, "t:259: bind = 127.0.0.1:257: there may be at most 256\n");
+    mem_free(text);
+}
+
+/* All in one run, in the order of the lines, up to a bound. */
+static void test_many(void **state) {
+    (void)state;
+    lab_bad("[global]\nworkers = x\n[listener web]\n[backend app]\nweight = x\nserver = x\n"
+            "[rout r]\n",
+            "t:2: workers = x: write auto or a number from 1 to 1024\n"
+            "t:3: [listener web] has no bind; write bind = :80\n"
+            "t:3: [listener web] has no backend, no redirect_https and no route that reaches it; "
+            "write backend = NAME\n"
+            "t:5: weight = x: write a number from 1 to 1000\n"
+            "t:6: server = x: write HOST:PORT, [V6]:PORT, :PORT or unix:PATH\n"
+            "t:7: unknown section [rout r]; did you mean route?\n");
+    char *text = mem_alloc(8192);
+    memset(text, 'a', 8191);
+    for (int i = 1; i < 8191; i += 2) {
+        text[i] = '\n';
+    }
+    text[8191] = '\0';
+    struct conf_errors errors = {0};
+    assert_null(conf_load_text("t", text, &errors));
+    assert_int_equal(errors.count, CONF_ERRORS_MAX);
+    assert_string_equal(errors.text[0], "t:1: neither [section] nor key = value");
+    assert_string_equal(errors.text[998], "t:999: neither [section] nor key = value");
+    assert_string_equal(errors.text[999], "t: there are more errors than are shown");
+    conf_errors_fini(&errors);
+    mem_free(text);
+}
+
+/* What others find wrong later stands in its place, too. */
+static void test_error(void **state) {
+    (void)state;
+    struct conf_errors errors = {0};
+    conf_error(&errors, "f", 9, "no %s", "key");
+    conf_error(&errors, "f", 2, "first");
+    conf_error(&errors, "f", 9, "again");
+    conf_error(&errors, "f", 0, "of the whole");
+    lab_said(NULL, &errors, "f: of the whole\nf:2: first\nf:9: no key\nf:9: again\n");
+}
+
+static void test_flags(void **state) {
+    (void)state;
+    struct conf_errors errors = {0};
+    struct conf_flags flags = {0};
+    lab_said(conf_of_flags(&flags, &errors), &errors,
+             "command line: --bind ADDR is missing\ncommand line: --backend ADDR is missing\n");
+    const char *bind[] = {"80", ":81", "127.0.0.1:81", ""};
+    const char *backend[] = {"127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:2 weight=x"};
+    const char *key[] = {"a"};
+    flags = (struct conf_flags){bind, backend, NULL, key, 4, 3, 0, 1};
+    lab_said(conf_of_flags(&flags, &errors), &errors,
+             "command line: --bind 80: write HOST:PORT, [V6]:PORT, :PORT or unix:PATH\n"
+             "command line: --bind has no value\n"
+             "command line: --backend 127.0.0.1:1: it stands here twice\n"
+             "command line: --backend x: write a number from 1 to 1000\n"
+             "command line: key without certificate: write certificate = FILE, or drop the key\n"
+             "command line: --bind 127.0.0.1:81: :81 has this address already\n");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_sections),   cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_numbers),    cmocka_unit_test(test_units),
+        cmocka_unit_test(test_words),      cmocka_unit_test(test_hosts),
+        cmocka_unit_test(test_listeners),  cmocka_unit_test(test_binds),
+        cmocka_unit_test(test_references), cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_servers),    cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_many),       cmocka_unit_test(test_error),
+        cmocka_unit_test(test_flags),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
