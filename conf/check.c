@@ -70,8 +70,8 @@ static void listener_check(struct load *load, const struct part *part) {
         load_error(load, l->key.lines[0], "key without certificate: write certificate = FILE, or "
                    "drop the key");
     } else if (l->key.count > surplus) {
-        load_error(load, l->key.lines[surplus], "%u keys for %u certificates: the nth key belongs "
-                   "to the nth certificate", l->key.count, l->certificate.count);
+        load_error(load, l->key.lines[surplus], "more keys (%u) than certificates (%u): the nth "
+                   "key belongs to the nth certificate", l->key.count, surplus);
     }
     l->backend_index = reference(load, part, KEY_listener_backend, l->backend,
                                  CONF_SECTION_backend);

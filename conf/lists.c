@@ -90,9 +90,6 @@ static const char *host_why(struct str host) {
         }
         return "between [ and ] stands an IPv6 address";
     }
-    if (host.len > 253) {
-        return "a host name is at most 253 bytes";
-    }
     if (str_starts(host, STR("*."))) {
         host.p += 2;
         host.len -= 2;

@@ -32,7 +32,7 @@ struct process {
     uint64_t *beats;               /* of the last tick, by worker */
 };
 
-/* --- Documents ------------------------------------------------------------------------------------ */
+/* --- Documents ---------------------------------------------------------------------------- */
 
 static void print_close(void) {
     printf("| reason | meaning |\n|---|---|\n");
@@ -52,7 +52,7 @@ static int print_doc(const char *which) {
     return fflush(stdout) == 0 ? 0 : 1;
 }
 
-/* --- Configuration -------------------------------------------------------------------------------- */
+/* --- Configuration ------------------------------------------------------------------------ */
 
 static void print_errors(struct conf_errors *errors) {
     for (uint32_t i = 0; i < errors->count; i++) {
@@ -70,7 +70,7 @@ static struct plan *load(const struct flags *flags, struct conf **conf) {
     return plan;
 }
 
-/* --- Privileges ----------------------------------------------------------------------------------- */
+/* --- Privileges --------------------------------------------------------------------------- */
 
 /* The log file is made before and given to the user, so that it can be reopened after. */
 static bool drop_privileges(const struct plan *plan) {
@@ -103,7 +103,7 @@ static bool drop_privileges(const struct plan *plan) {
     return true;
 }
 
-/* --- Workers -------------------------------------------------------------------------------------- */
+/* --- Workers ------------------------------------------------------------------------------ */
 
 static void workers_drain(struct process *p) {
     for (uint32_t i = 0; i < p->started; i++) {
@@ -150,7 +150,7 @@ static void workers_join(struct process *p) {
     }
 }
 
-/* --- Signals and ticks ------------------------------------------------------------------------------ */
+/* --- Signals and ticks -------------------------------------------------------------------- */
 
 static void reopen_logs(struct process *p) {
     if (!p->plan->log_is_file) {

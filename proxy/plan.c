@@ -32,7 +32,7 @@ static uint32_t cores(void) {
     return n > 0 ? (uint32_t)n : 1;
 }
 
-/* --- Certificates --------------------------------------------------------------------------------- */
+/* --- Certificates ------------------------------------------------------------------------- */
 
 static void load_certificates(struct plan *plan, uint32_t index, struct conf_errors *errors) {
     const struct conf_listener *listener = &plan->conf->listeners[index];
@@ -52,7 +52,7 @@ static void load_certificates(struct plan *plan, uint32_t index, struct conf_err
     }
 }
 
-/* --- What else the configuration names -------------------------------------------------------------- */
+/* --- What else the configuration names ---------------------------------------------------- */
 
 static void check_user(const struct conf *conf, struct conf_errors *errors) {
     if (conf->global.user != NULL && getpwnam(conf->global.user) == NULL) {
@@ -105,7 +105,7 @@ int plan_open_log(const struct plan *plan) {
     return fd;
 }
 
-/* --- Sites ---------------------------------------------------------------------------------------- */
+/* --- Sites -------------------------------------------------------------------------------- */
 
 static void site_init(struct site *site, uint32_t index, const struct conf_listener *listener) {
     *site = (struct site){

@@ -11,7 +11,7 @@
 /* While it drains a worker looks so often whether all is over. */
 #define DRAINED_MS 10u
 
-/* --- Doors: a listening socket, and the sessions made of what it accepts --------------------------- */
+/* --- Doors: a listening socket, and the sessions made of what it accepts ------------------ */
 
 struct door {
     struct worker *worker;
@@ -80,7 +80,7 @@ static void doors_free(struct worker *w) {
     mem_free(w->doors);
 }
 
-/* --- TLS contexts: one set per worker -------------------------------------------------------------- */
+/* --- TLS contexts: one set per worker ----------------------------------------------------- */
 
 static bool contexts_make(struct worker *w) {
     struct plan *plan = w->plan;
@@ -112,7 +112,7 @@ static void contexts_free(struct worker *w) {
     mem_free(w->tls);
 }
 
-/* --- Draining -------------------------------------------------------------------------------------- */
+/* --- Draining ----------------------------------------------------------------------------- */
 
 static void drained_fired(struct timer *timer) {
     struct worker *w = container_of(timer, struct worker, drained);
@@ -150,7 +150,7 @@ void worker_drain(struct worker *w) {
     }
 }
 
-/* --- Other posts of the main thread ----------------------------------------------------------------- */
+/* --- Other posts of the main thread ------------------------------------------------------- */
 
 static void ping_run(struct post *post) {
     struct worker *w = container_of(post, struct worker, ping);
@@ -182,7 +182,7 @@ void worker_reopen(struct worker *w, int log_fd) {
     ring_post(w->ring, &w->reopen);
 }
 
-/* --- The thread ------------------------------------------------------------------------------------- */
+/* --- The thread --------------------------------------------------------------------------- */
 
 static void worker_tell(struct worker *w, enum worker_state state) {
     atomic_store(&w->state, state);

@@ -13,7 +13,7 @@
 /* Below this many bytes a waiting slice of a receive buffer is always copied out. */
 #define SETTLE_SMALL 4096u
 
-/* --- Pools of segments ------------------------------------------------------------------------ */
+/* --- Pools of segments -------------------------------------------------------------------- */
 
 /* Headers of a slab's segments; their bytes are one mapping, untouched until used. */
 struct segpool_slab {
@@ -109,7 +109,7 @@ void seg_unref(struct seg *seg) {
     }
 }
 
-/* --- Queues ------------------------------------------------------------------------------------ */
+/* --- Queues ------------------------------------------------------------------------------- */
 
 void bufq_init(struct bufq *q, uint32_t mark, struct segpool *copies) {
     *q = (struct bufq){.mark = mark, .copies = copies};
@@ -306,7 +306,7 @@ uint32_t bufq_read(const struct bufq *q, void *to, uint32_t len) {
     return done;
 }
 
-/* --- Settling ---------------------------------------------------------------------------------- */
+/* --- Settling ----------------------------------------------------------------------------- */
 
 static bool slice_pins(const struct slice *s) {
     const struct segpool *pool = s->seg->home;

@@ -11,7 +11,7 @@
 /* A line is in the file at most so late. */
 #define FLUSH_MS 200u
 
-/* --- Writing -------------------------------------------------------------------------------------- */
+/* --- Writing ------------------------------------------------------------------------------ */
 
 static void write_start(struct accesslog *log);
 
@@ -116,7 +116,7 @@ void accesslog_fini(struct accesslog *log) {
     mem_free(log->writing);
 }
 
-/* --- The line --------------------------------------------------------------------------------------- */
+/* --- The line ----------------------------------------------------------------------------- */
 
 /* Nothing that a client sent may end a line or a quoted field, or be taken for an escape. */
 static void text_quoted(struct text *text, struct str s) {

@@ -9,7 +9,7 @@
 #include "http/http.h"
 #include "upstream/upstream.h"
 
-/* --- A generation: settings and routes, replaced as a whole by a reload ------------------------- */
+/* --- A generation: settings and routes, replaced as a whole by a reload ------------------- */
 
 /* Immutable and shared by all rings. Each ring counts its own holders (exchanges) plainly. */
 struct router;
@@ -22,7 +22,7 @@ struct generation {
 struct generation *generation_new(const struct conf *, struct registry *);
 void generation_free(struct generation *);
 
-/* --- A listener at run time: keyed by name, outliving a generation ------------------------------ */
+/* --- A listener at run time: keyed by name, outliving a generation ------------------------ */
 
 struct site {
     const char *name;
@@ -31,7 +31,7 @@ struct site {
     bool multi_certificate;      /* several names: a request may come by the wrong connection */
 };
 
-/* --- The access log of one ring ----------------------------------------------------------------- */
+/* --- The access log of one ring ----------------------------------------------------------- */
 
 /* Lines are gathered and appended by the ring, one write in flight; what does not fit while the
  * file takes nothing is dropped and counted. */
@@ -55,7 +55,7 @@ void accesslog_reopen(struct accesslog *, int fd);
 bool accesslog_flush(struct accesslog *);
 void accesslog_fini(struct accesslog *);     /* flushed, or what is left is lost */
 
-/* --- The room: one per ring --------------------------------------------------------------------- */
+/* --- The room: one per ring --------------------------------------------------------------- */
 
 struct exchanges {
     unsigned magic;

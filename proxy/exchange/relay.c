@@ -85,7 +85,7 @@ enum step step_relay(struct exchange *e) {
     return relay_is_late(e) ? exchange_fail(e, CLOSE_STALL_TIMEOUT) : STEP_relay;
 }
 
-/* --- tunnel ------------------------------------------------------------------------------------- */
+/* --- tunnel ------------------------------------------------------------------------------- */
 
 static uint32_t tunnel_ms(const struct exchange *e) {
     uint64_t ms = e->conf->tunnel_timeout_ms;
@@ -110,6 +110,7 @@ enum step step_tunnel(struct exchange *e) {
     if (!e->down->tunnelled) {
         e->up->ops->tunnel(e->up);
         e->down->ops->tunnel(e->down);
+        e->up->tell_sent = true;
         timer_cancel(e->room->ring, &e->timer);
     }
     bool was_half = e->up->tx_end || e->down->tx_end;

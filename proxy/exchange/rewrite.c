@@ -3,7 +3,7 @@
 
 #define REQUEST_ID_MAX 128u
 
-/* --- Whom to believe ------------------------------------------------------------------------------ */
+/* --- Whom to believe ---------------------------------------------------------------------- */
 
 static bool client_is_trusted(const struct exchange *e) {
     const struct conf_global *global = &e->generation->conf->global;
@@ -15,7 +15,7 @@ static bool client_is_trusted(const struct exchange *e) {
     return false;
 }
 
-/* --- Small tools ------------------------------------------------------------------------------------ */
+/* --- Small tools -------------------------------------------------------------------------- */
 
 static void set_field(struct head *head, enum field_id id, struct str value) {
     head_add(head, id, field_text(id), value);
@@ -60,7 +60,7 @@ static struct str arena_text(struct arena *arena, struct str s) {
     return (struct str){p, s.len};
 }
 
-/* --- The forwarded fields --------------------------------------------------------------------------- */
+/* --- The forwarded fields ----------------------------------------------------------------- */
 
 static void forward_for(struct head *head, struct str client, bool trusted) {
     if (!trusted) {
@@ -122,7 +122,7 @@ static void forward_fields(struct exchange *e, struct head *head, bool trusted) 
     forward_rfc7239(e, head, client, proto, trusted);
 }
 
-/* --- The request id --------------------------------------------------------------------------------- */
+/* --- The request id ----------------------------------------------------------------------- */
 
 static struct str request_id_new(struct exchanges *room, struct arena *arena) {
     enum { ID_BYTES = 16 };
@@ -162,7 +162,7 @@ static void set_request_id(struct exchange *e, struct head *head, bool trusted) 
     set_field(head, FIELD_X_REQUEST_ID, e->id);
 }
 
-/* --- Both ways ---------------------------------------------------------------------------------------- */
+/* --- Both ways ---------------------------------------------------------------------------- */
 
 static void drop_framing(struct head *head) {
     head_drop_hop_by_hop(head);

@@ -1,7 +1,7 @@
 /* The steps from a request's head to the response's head. */
 #include "exchange/exchange_priv.h"
 
-/* --- head: what may be served at all ------------------------------------------------------------ */
+/* --- head: what may be served at all ------------------------------------------------------ */
 
 /* https://HOST[:PORT]TARGET, with the port only where it is not the usual one. */
 static enum step redirect_https(struct exchange *e) {
@@ -53,7 +53,7 @@ enum step step_head(struct exchange *e) {
     return STEP_route;
 }
 
-/* --- route -------------------------------------------------------------------------------------- */
+/* --- route -------------------------------------------------------------------------------- */
 
 enum step step_route(struct exchange *e) {
     struct head *request = e->request;
@@ -70,7 +70,7 @@ enum step step_route(struct exchange *e) {
     return STEP_lease;
 }
 
-/* --- lease: a connection to a server -------------------------------------------------------------- */
+/* --- lease: a connection to a server ------------------------------------------------------ */
 
 enum step step_lease(struct exchange *e) {
     switch ((enum lease_state)e->lease.state) {
@@ -82,27 +82,25 @@ enum step step_lease(struct exchange *e) {
         break;
     }
     e->up = e->lease.stream;
+    e->up->tell_sent = false;   /* nobody waits for the request to leave */
     if (!e->lease.reused) {
         e->connected_us = e->lease.ready_us - e->lease.asked_us;
     }
     return STEP_request;
 }
 
-/* --- request: the head goes up ---------------------------------------------------------------------- */
+/* --- request: the head goes up ------------------------------------------------------------ */
 
 enum step step_request(struct exchange *e) {
     e->up->ops->send_head(e->up, e->request);
-    if (!e->uploading) {
-        e->up->tx_end = true;
-        e->up->ops->push(e->up, NULL);
-    }
+    e->up->tx_end = !e->uploading;
     e->moved_us = ring_now_us(e->room->ring);
     e->late = false;
     timer_arm(e->room->ring, &e->timer, e->backend->response_ms);
     return STEP_response;
 }
 
-/* --- response: until its head is here --------------------------------------------------------------- */
+/* --- response: until its head is here ----------------------------------------------------- */
 
 /* The keep-alive race: the server closed a kept connection just as our request came. It goes again
  * once, on a fresh one, where it may be repeated (RFC 9110 9.2.2) and nothing of its body is gone. */
@@ -173,7 +171,7 @@ enum step step_response(struct exchange *e) {
     return STEP_response;
 }
 
-/* --- done ------------------------------------------------------------------------------------------- */
+/* --- done --------------------------------------------------------------------------------- */
 
 enum step step_done(struct exchange *e) {
     accesslog_write(e->room->log, e);

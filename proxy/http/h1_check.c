@@ -4,7 +4,7 @@
 /* More options than this in Connection are no honest sender's; each is compared to each field. */
 #define CONNECTION_OPTIONS_MAX 32u
 
-/* --- Both ------------------------------------------------------------------------------------- */
+/* --- Both --------------------------------------------------------------------------------- */
 
 /* A second Host or Content-Length: somebody will read the other one (RFC 9112 3.2, 6.3). */
 static bool once_ok(const struct head *head) {
@@ -82,7 +82,7 @@ static struct str upgrade_of(const struct head *head) {
     return f->value;
 }
 
-/* --- Requests: each returns 0 or a status ----------------------------------------------------- */
+/* --- Requests: each returns 0 or a status ------------------------------------------------- */
 
 static uint16_t check_once(struct head *head, const struct http_limits *limits) {
     (void)limits;
@@ -216,7 +216,7 @@ bool h1_check_twin(struct str name) {
     return field_id_of((struct str){twin, name.len}) != FIELD_OTHER;
 }
 
-/* --- Responses (RFC 9112 6.3, in its order) --------------------------------------------------- */
+/* --- Responses (RFC 9112 6.3, in its order) ----------------------------------------------- */
 
 /* Decides on the body. False: ambiguous. */
 static bool response_framing(struct head *head, bool no_body, bool *until_eof) {

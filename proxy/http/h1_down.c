@@ -46,7 +46,7 @@ static struct h1_down *down_of(struct stream *stream) {
     return ((struct h1_down_stream *)stream)->session;
 }
 
-/* --- Timers ----------------------------------------------------------------------------------- */
+/* --- Timers ------------------------------------------------------------------------------- */
 
 static void down_fired(struct timer *timer) {
     struct h1_down *s = container_of(timer, struct h1_down, timer);
@@ -89,7 +89,7 @@ static void down_time(struct h1_down *s, bool progress) {
     }
 }
 
-/* --- The end of a session --------------------------------------------------------------------- */
+/* --- The end of a session ----------------------------------------------------------------- */
 
 static void down_stream_free(struct h1_down *s) {
     struct h1_down_stream *st = s->stream;
@@ -132,7 +132,7 @@ static void down_dead(struct h1_down *s, enum close_reason why) {
     stream_lost(s->http, &s->stream->stream, why);
 }
 
-/* --- Reading ---------------------------------------------------------------------------------- */
+/* --- Reading ------------------------------------------------------------------------------ */
 
 /* Empty lines before a request do not begin one. A lone CR waits for its LF; anything else is for
  * the reader to refuse. */
@@ -273,7 +273,7 @@ static void down_read(struct h1_down *s) {
     }
 }
 
-/* --- Events of the wire ----------------------------------------------------------------------- */
+/* --- Events of the wire ------------------------------------------------------------------- */
 
 /* The client has ended its side. While its request waits or runs it is gone; but for a tunnel, and
  * where all of the answer is on its way already. */
@@ -347,7 +347,7 @@ static void down_run(struct task *task) {
     }
 }
 
-/* --- What the owner of a stream asks for ------------------------------------------------------ */
+/* --- What the owner of a stream asks for -------------------------------------------------- */
 
 /* How the body is framed for this client. */
 static enum h1_framing down_framing(const struct h1_down_stream *st, const struct head *head) {
@@ -437,7 +437,8 @@ static void down_tunnel(struct stream *stream) {
     struct h1_down_stream *st = s->stream;
     ensure(!stream->tunnelled && (s->wire == NULL || st->tx.framing == H1_TX_RAW));
     stream->tunnelled = true;
-    stream->rx_ended = false;
+    stream->rx_ended = stream->tx_end = false;               /* those were of the messages */
+    stream->ready &= (uint8_t)~(STREAM_END | STREAM_SENT);
     stream->rx_bytes = 0;
     st->read.phase = H1_TUNNEL;
     stats_add(ring_stats(s->http->ring), STAT_TUNNELS, 1);
@@ -484,7 +485,7 @@ static const struct stream_ops down_stream_ops = {
     .release = down_release,
 };
 
-/* --- Sessions --------------------------------------------------------------------------------- */
+/* --- Sessions ----------------------------------------------------------------------------- */
 
 static unsigned down_slots(const struct session *session) {
     (void)session;

@@ -3,7 +3,7 @@
 
 #include "http/h1_priv.h"
 
-/* --- Characters ------------------------------------------------------------------------------- */
+/* --- Characters --------------------------------------------------------------------------- */
 
 enum {
     CHAR_TOKEN = 1,   /* RFC 9110 5.6.2 */
@@ -77,7 +77,7 @@ static bool is_hex(char c) {
     return is_digit(c) || (char_lower(c) >= 'a' && char_lower(c) <= 'f');
 }
 
-/* --- Authorities: host [":" port] (RFC 9110 4.2, RFC 3986 3.2) -------------------------------- */
+/* --- Authorities: host [":" port] (RFC 9110 4.2, RFC 3986 3.2) ---------------------------- */
 
 /* "[::1]": its length, 0 when it is none. Zones and future versions are of no use here. */
 static uint32_t ip_literal(struct str s) {
@@ -126,7 +126,7 @@ bool h1_authority_ok(struct str authority) {
            (port.len == 0 || (port.len <= 5 && str_to_u64(port, &number) && number <= 65535));
 }
 
-/* --- Targets (RFC 9112 3.2) ------------------------------------------------------------------- */
+/* --- Targets (RFC 9112 3.2) --------------------------------------------------------------- */
 
 /* "/path?query": everything in it is what may stand there. */
 static bool origin_form(struct head *head, struct str target) {
@@ -192,7 +192,7 @@ static bool target_ok(struct head *head, struct str target) {
     return absolute_form(head, target);
 }
 
-/* --- The request line: method SP target SP version (RFC 9112 3) ------------------------------- */
+/* --- The request line: method SP target SP version (RFC 9112 3) --------------------------- */
 
 static enum method method_of(struct str name) {
 #define METHOD(name_, idempotent)          \
@@ -248,7 +248,7 @@ uint16_t h1_line_request(struct head *head, struct str line) {
     return target_ok(head, target) ? 0 : 400;
 }
 
-/* --- The status line: version SP status SP reason (RFC 9112 4) -------------------------------- */
+/* --- The status line: version SP status SP reason (RFC 9112 4) ---------------------------- */
 
 /* Visible characters, blanks and obs-text. */
 static bool reason_ok(struct str reason) {

@@ -6,7 +6,7 @@
 
 #include "http/http_priv.h"
 
-/* --- Reading: h1_read.c ----------------------------------------------------------------------- */
+/* --- Reading: h1_read.c ------------------------------------------------------------------- */
 
 enum h1_phase {
     H1_LINE,       /* the request line or the status line */
@@ -61,7 +61,7 @@ enum h1_result h1_read_body(struct h1_read *, struct bufq *in, struct bufq *out)
 /* Marks the message as broken; returns H1_BAD. */
 enum h1_result h1_read_bad(struct h1_read *, uint16_t refuse, enum close_reason why);
 
-/* --- Start lines: h1_line.c ------------------------------------------------------------------- */
+/* --- Start lines: h1_line.c --------------------------------------------------------------- */
 
 /* Both take the line without its CRLF and fill in the head. 0, or the status that refuses it. */
 uint16_t h1_line_request(struct head *, struct str line);
@@ -70,7 +70,7 @@ bool h1_authority_ok(struct str authority);
 bool h1_token_ok(struct str token);
 bool h1_token_char(char c);
 
-/* --- Checks: h1_check.c ----------------------------------------------------------------------- */
+/* --- Checks: h1_check.c ------------------------------------------------------------------- */
 
 /* Everything that llhttp does not check, once the fields are there; decides on the framing. 0, or
  * the status that refuses the request. */
@@ -80,7 +80,7 @@ bool h1_check_response(struct head *, bool no_body, bool *until_eof);
 /* A field of a request that CGI-like servers would take for a known one ("X_Real_IP"). */
 bool h1_check_twin(struct str name);
 
-/* --- Writing: h1_write.c ---------------------------------------------------------------------- */
+/* --- Writing: h1_write.c ------------------------------------------------------------------ */
 
 enum h1_framing {
     H1_TX_NONE,        /* no body, or none yet */
@@ -103,7 +103,7 @@ void h1_write_response(struct bufq *tx, const struct head *, const struct h1_res
 void h1_write_chunk_line(struct bufq *tx, uint32_t len);
 void h1_write_last_chunk(struct bufq *tx, const struct head *trailers);
 
-/* --- The sending half of a stream: h1_tx.c ---------------------------------------------------- */
+/* --- The sending half of a stream: h1_tx.c ------------------------------------------------ */
 
 struct h1_tx {
     uint8_t framing;              /* enum h1_framing */

@@ -26,7 +26,7 @@ static enum h1_result refuse_with(struct h1_read *r, uint16_t refuse) {
                                   : refuse == 405 ? CLOSE_REFUSED : CLOSE_BAD_REQUEST);
 }
 
-/* --- Text: strings of the head are copied once, each in one piece ----------------------------- */
+/* --- Text: strings of the head are copied once, each in one piece ------------------------- */
 
 /* Appends to the string in hand. It moves when its piece is full; those before it stay. */
 static void text_put(struct h1_read *r, const char *p, size_t size) {
@@ -60,7 +60,7 @@ static struct str text_take(struct h1_read *r) {
     return s;
 }
 
-/* --- What llhttp tells ------------------------------------------------------------------------ */
+/* --- What llhttp tells -------------------------------------------------------------------- */
 
 static struct h1_read *reader_of(llhttp_t *parser) {
     return container_of(parser, struct h1_read, parser);
@@ -171,7 +171,7 @@ void h1_read_start(struct h1_read *r, bool request, struct head *head, struct he
     llhttp_init(&r->parser, request ? HTTP_REQUEST : HTTP_RESPONSE, &settings);
 }
 
-/* --- Heads ------------------------------------------------------------------------------------ */
+/* --- Heads -------------------------------------------------------------------------------- */
 
 /* llhttp sees the line as well, and so it must like what we liked: its list of methods is what we
  * can pass on. */
@@ -294,7 +294,7 @@ enum h1_result h1_read_head(struct h1_read *r, struct bufq *in) {
     return result;
 }
 
-/* --- Bodies ----------------------------------------------------------------------------------- */
+/* --- Bodies ------------------------------------------------------------------------------- */
 
 static void move_body(struct bufq *out, struct bufq *in, uint32_t max) {
     while (max > 0) {

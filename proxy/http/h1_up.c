@@ -39,7 +39,7 @@ static struct h1_up *up_of(struct stream *stream) {
     return ((struct h1_up_stream *)stream)->session;
 }
 
-/* --- The holder of the session ---------------------------------------------------------------- */
+/* --- The holder of the session ------------------------------------------------------------ */
 
 static void up_tell(struct h1_up *s) {
     if (s->session.owner != NULL) {
@@ -78,7 +78,7 @@ static void up_idle(struct h1_up *s) {
     up_tell(s);
 }
 
-/* --- Reading ---------------------------------------------------------------------------------- */
+/* --- Reading ------------------------------------------------------------------------------ */
 
 static void up_got_end(struct h1_up *s) {
     struct h1_up_stream *st = s->stream;
@@ -272,7 +272,7 @@ static void up_run(struct task *task) {
     up_read(s);
 }
 
-/* --- What the owner of a stream asks for ------------------------------------------------------ */
+/* --- What the owner of a stream asks for -------------------------------------------------- */
 
 static void up_send_head(struct stream *stream, const struct head *head) {
     struct h1_up *s = up_of(stream);
@@ -323,7 +323,8 @@ static void up_tunnel(struct stream *stream) {
     struct h1_up_stream *st = s->stream;
     ensure(!stream->tunnelled && st->switching);
     stream->tunnelled = true;
-    stream->rx_ended = false;
+    stream->rx_ended = stream->tx_end = false;               /* those were of the messages */
+    stream->ready &= (uint8_t)~(STREAM_END | STREAM_SENT);
     st->read.phase = H1_TUNNEL;
     h1_tx_start(&st->tx, H1_TX_RAW, 0);
     task_wake(s->http->ring, &s->task);
@@ -367,7 +368,7 @@ static const struct stream_ops up_stream_ops = {
     .release = up_release,
 };
 
-/* --- Sessions --------------------------------------------------------------------------------- */
+/* --- Sessions ----------------------------------------------------------------------------- */
 
 /* What the wire has told and nobody has looked at yet counts as well: a connection that has ended
  * in this very turn is not used. */

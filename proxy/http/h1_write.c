@@ -1,7 +1,7 @@
 /* Writes heads and chunk framing, straight into the segments that will be sent. */
 #include "http/h1_priv.h"
 
-/* --- A pen on a queue ------------------------------------------------------------------------- */
+/* --- A pen on a queue --------------------------------------------------------------------- */
 
 /* A new segment is begun where less than this is left, so that most heads are one slice. */
 #define PEN_WANT 512u
@@ -64,7 +64,7 @@ static void pen_field(struct pen *pen, struct str name, struct str value) {
     pen_text(pen, "\r\n");
 }
 
-/* --- Fields ----------------------------------------------------------------------------------- */
+/* --- Fields ------------------------------------------------------------------------------- */
 
 /* What only the codec writes is left out here, whoever has put it in. */
 static void pen_fields(struct pen *pen, const struct head *head, const struct field *written) {
@@ -88,7 +88,7 @@ static void pen_upgrade(struct pen *pen, struct str protocol) {
     pen_text(pen, "\r\n");
 }
 
-/* --- Requests --------------------------------------------------------------------------------- */
+/* --- Requests ----------------------------------------------------------------------------- */
 
 /* RFC 9110 8.6: a method that expects content says that there is none. */
 static bool length_expected(const struct head *head) {
@@ -133,7 +133,7 @@ void h1_write_request(struct bufq *tx, const struct head *head) {
     pen_end(&pen);
 }
 
-/* --- Responses -------------------------------------------------------------------------------- */
+/* --- Responses ---------------------------------------------------------------------------- */
 
 static void pen_status(struct pen *pen, const struct head *head) {
     char digits[4] = {(char)('0' + head->status / 100 % 10), (char)('0' + head->status / 10 % 10),
@@ -180,7 +180,7 @@ void h1_write_response(struct bufq *tx, const struct head *head, const struct h1
     pen_end(&pen);
 }
 
-/* --- Chunks (RFC 9112 7.1) -------------------------------------------------------------------- */
+/* --- Chunks (RFC 9112 7.1) ---------------------------------------------------------------- */
 
 void h1_write_chunk_line(struct bufq *tx, uint32_t len) {
     static const char hex[] = "0123456789abcdef";

@@ -32,7 +32,7 @@ bool method_idempotent(enum method method) {
     }
 }
 
-/* --- By name ---------------------------------------------------------------------------------- */
+/* --- By name ------------------------------------------------------------------------------ */
 
 /* The one known field of that length and first letter (for X-Forwarded and a few others: a
  * further letter) that the name can be. A test finds every row of field.def. */
@@ -112,7 +112,7 @@ enum field_id field_id_of(struct str name) {
     return id;
 }
 
-/* --- Heads ------------------------------------------------------------------------------------ */
+/* --- Heads -------------------------------------------------------------------------------- */
 
 void head_init(struct head *head, struct arena *arena) {
     *head = (struct head){.arena = arena, .minor = 1};
@@ -159,7 +159,7 @@ void head_drop(struct head *head, enum field_id id) {
     }
 }
 
-/* --- Hop-by-hop (RFC 9110 7.6.1) -------------------------------------------------------------- */
+/* --- Hop-by-hop (RFC 9110 7.6.1) ---------------------------------------------------------- */
 
 #define HOP_FIELD(id, flags) (((flags) & FIELD_HOP) != 0 ? UINT64_C(1) << (id) : 0)
 static const uint64_t hop_fields =

@@ -14,7 +14,7 @@
 #include "net/net.h"
 #include "ring/ring.h"
 
-/* --- Heads ------------------------------------------------------------------------------------ */
+/* --- Heads -------------------------------------------------------------------------------- */
 
 /* Fields that gyre knows: FIELD_HOST, ... from field.def; FIELD_OTHER for all else. */
 enum field_id {
@@ -114,7 +114,7 @@ bool method_idempotent(enum method);
 /* "Not Found"; empty for an unknown status. */
 struct str status_reason(uint16_t status);
 
-/* --- Streams ---------------------------------------------------------------------------------- */
+/* --- Streams ------------------------------------------------------------------------------ */
 
 enum stream_ready {
     STREAM_HEAD = 1,    /* head is new: take it with stream_take_head */
@@ -147,7 +147,7 @@ struct stream_ops {
      * interim head that was taken, too. */
     void (*pull)(struct stream *);
     /* From here on bytes are raw both ways; down: after the 101 was sent, up: after it was taken.
-     * Bytes that came early are in rx at once. tx_end then is a FIN. */
+     * Bytes that came early follow at once. END, SENT and tx_end begin anew; tx_end is a FIN. */
     void (*tunnel)(struct stream *);
     /* The owner is done with this stream; it is gone when this returns. CLOSE_NONE: all went well,
      * the session may serve another message if both sides are complete. Else: abort. */
@@ -184,7 +184,7 @@ struct inbox {
 };
 struct stream *inbox_pop(struct inbox *);    /* NULL when empty; the taker sets owner at once */
 
-/* --- Sessions --------------------------------------------------------------------------------- */
+/* --- Sessions ----------------------------------------------------------------------------- */
 
 struct session;
 struct session_ops {

@@ -13,7 +13,7 @@
 #include "ring/ring.h"
 #include "tls/tls.h"
 
-/* --- The room: one per ring ------------------------------------------------------------------ */
+/* --- The room: one per ring --------------------------------------------------------------- */
 
 /* A bound on client connections that all rings share: a limit is a limit of the whole process. A
  * listener's limit has the process' (what the descriptors allow) as its parent. */
@@ -44,7 +44,7 @@ bool net_is_empty(const struct net *);
 /* Shuts the wires that end by themselves: those that still flush or linger. */
 void net_shut_endings(struct net *);
 
-/* --- Listeners ------------------------------------------------------------------------------- */
+/* --- Listeners ---------------------------------------------------------------------------- */
 
 /* Accepts on fd, which stays the caller's, while limit and its parents allow; pauses at them and
  * resumes by itself. Each accepted descriptor waits in the listener until its owner, which is
@@ -58,7 +58,7 @@ int listener_take(struct listener *);
  * not taken is closed. */
 void listener_shut(struct listener *);
 
-/* --- Wires ----------------------------------------------------------------------------------- */
+/* --- Wires -------------------------------------------------------------------------------- */
 
 enum wire_state { WIRE_DIALING, WIRE_HANDSHAKE, WIRE_OPEN, WIRE_ENDING, WIRE_CLOSING };
 

@@ -12,7 +12,7 @@ static enum close_reason wire_gone(const struct wire *w) {
     return w->to == NULL ? CLOSE_CLIENT_GONE : CLOSE_BACKEND_CLOSED;
 }
 
-/* --- Receiving --------------------------------------------------------------------------------- */
+/* --- Receiving ---------------------------------------------------------------------------- */
 
 /* Where received bytes go first, and how many more may come. */
 static struct bufq *wire_landing(struct wire *w) {
@@ -103,7 +103,7 @@ void wire_pull(struct wire *w) {
     }
 }
 
-/* --- Sending ----------------------------------------------------------------------------------- */
+/* --- Sending ------------------------------------------------------------------------------ */
 
 /* The most that one send takes along; larger ones gain nothing, and hold other wires up. */
 #define SEND_BYTES_MAX (256u * 1024u)
@@ -230,7 +230,7 @@ void wire_push(struct wire *w) {
     }
 }
 
-/* --- TLS --------------------------------------------------------------------------------------- */
+/* --- TLS ---------------------------------------------------------------------------------- */
 
 static void turn_failed(struct wire *w) {
     w->tls_failed = true;

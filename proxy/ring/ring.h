@@ -96,7 +96,7 @@ void op_write(struct ring *, struct op *, int fd, const void *, uint32_t len);
  * when the op is idle or cancelled already. */
 void op_cancel(struct ring *, struct op *);
 
-/* --- Timers: user space, synchronous, resolution 1 ms, never early --------------------------- */
+/* --- Timers: user space, synchronous, resolution 1 ms, never early ------------------------ */
 struct timer {
     void (*fired)(struct timer *);
     struct list_node slot;
@@ -114,7 +114,7 @@ static inline bool timer_armed(const struct timer *t) {
     return list_linked(&t->slot);
 }
 
-/* --- Tasks: what runs in a turn, after completions and timers -------------------------------- */
+/* --- Tasks: what runs in a turn, after completions and timers ----------------------------- */
 enum task_lane { TASK_LIVE, TASK_HANDSHAKE };   /* handshakes stand in a list of their own */
 struct task {
     void (*run)(struct task *);
@@ -130,7 +130,7 @@ void task_wake(struct ring *, struct task *);
 void task_yield(struct ring *, struct task *);   /* runs in the next turn, which does not block */
 void task_cancel(struct ring *, struct task *);  /* will not run; harmless when not ready */
 
-/* --- Posts: the only way to talk to another ring --------------------------------------------- */
+/* --- Posts: the only way to talk to another ring ------------------------------------------ */
 /* run is called on the target's thread, in a turn, before its timers and tasks; the posts of one
  * sender in their order. The post's memory is the
  * sender's until then and the receiver's from then on. Any thread may post, also one without a

@@ -6,7 +6,7 @@
 
 #include "ring/ring.h"
 
-/* --- timer.c: a hierarchical wheel ----------------------------------------------------------- */
+/* --- timer.c: a hierarchical wheel -------------------------------------------------------- */
 
 #define TIMER_LEVELS 6u                     /* of 64 slots: 2^36 ms, two years */
 #define TIMER_NEVER UINT64_MAX
@@ -25,7 +25,7 @@ void timer_wheel_run(struct timer_wheel *, uint64_t now_ms);
 /* When to run next: not after the first due time, perhaps before it. TIMER_NEVER: no timer. */
 uint64_t timer_wheel_next(struct timer_wheel *);
 
-/* --- task.c: two lanes ----------------------------------------------------------------------- */
+/* --- task.c: two lanes -------------------------------------------------------------------- */
 
 struct task_lanes {
     struct list_node live, handshake;
@@ -38,7 +38,7 @@ void task_lanes_run(struct task_lanes *);
 /* True when some task waits for the next turn. */
 bool task_lanes_ready(const struct task_lanes *);
 
-/* --- post.c: many senders, one receiver, no lock --------------------------------------------- */
+/* --- post.c: many senders, one receiver, no lock ------------------------------------------ */
 
 struct post_queue {
     _Atomic(struct post *) newest;
@@ -51,12 +51,12 @@ bool post_queue_push(struct post_queue *, struct post *);
 void post_queue_run(struct post_queue *);
 bool post_queue_empty(struct post_queue *);
 
-/* --- date.c ---------------------------------------------------------------------------------- */
+/* --- date.c ------------------------------------------------------------------------------- */
 
 #define HTTP_DATE_LEN 29u
 void http_date_print(char p[HTTP_DATE_LEN], uint64_t unix_s);
 
-/* --- core.c: the first member of every struct ring ------------------------------------------- */
+/* --- core.c: the first member of every struct ring ---------------------------------------- */
 
 struct ring_core {
     unsigned magic;
@@ -96,7 +96,7 @@ void core_turn_run(struct ring_core *);
 /* 0: do not block; TIMER_NEVER: no timer is armed. */
 uint64_t core_turn_wait_us(struct ring_core *);
 
-/* --- op.c: the life of an op ----------------------------------------------------------------- */
+/* --- op.c: the life of an op -------------------------------------------------------------- */
 
 enum op_kind {
     OP_NONE, OP_RECV, OP_SEND, OP_SENDV, OP_ACCEPT, OP_CONNECT, OP_CLOSE, OP_WATCH, OP_WRITE,

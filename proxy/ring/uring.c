@@ -29,7 +29,7 @@ static uint64_t clock_us(clockid_t clock) {
     return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
 }
 
-/* --- Into the kernel --------------------------------------------------------------------------*/
+/* --- Into the kernel ---------------------------------------------------------------------- */
 
 /* Makes the prepared entries visible; says how many the kernel has not taken yet. */
 static unsigned sq_flush(struct io_uring_sq *sq) {
@@ -90,7 +90,7 @@ static void completions_run(struct ring *ring) {
     op_ended_run(&ring->core);
 }
 
-/* --- The turn --------------------------------------------------------------------------------- */
+/* --- The turn ----------------------------------------------------------------------------- */
 
 static void clocks_read(struct ring *ring) {
     uint64_t now_us = clock_us(CLOCK_MONOTONIC);
@@ -125,7 +125,7 @@ void ring_post(struct ring *target, struct post *post) {
     }
 }
 
-/* --- Beginning and end ------------------------------------------------------------------------ */
+/* --- Beginning and end -------------------------------------------------------------------- */
 
 static int uring_init(struct ring *ring) {
     const struct ring_params *params = &ring->core.params;

@@ -6,7 +6,7 @@ static struct local_server *lease_local(struct lease *lease) {
     return local_server_of(lease->room, lease->backend, lease->server);
 }
 
-/* --- Counts that steer ------------------------------------------------------------------------- */
+/* --- Counts that steer -------------------------------------------------------------------- */
 
 static void count_request(struct lease *lease, int change) {
     _Atomic uint32_t *count = &lease->server->counts[lease->room->ring_index].requests;
@@ -14,7 +14,7 @@ static void count_request(struct lease *lease, int change) {
     atomic_store_explicit(count, now + (uint32_t)change, memory_order_relaxed);
 }
 
-/* --- From a server to a stream ----------------------------------------------------------------- */
+/* --- From a server to a stream ------------------------------------------------------------ */
 
 static void lease_fail(struct lease *lease, enum close_reason why) {
     lease->state = LEASE_FAILED;
@@ -130,7 +130,7 @@ void lease_end(struct lease *lease, enum close_reason why) {
     lease->state = LEASE_NONE;
 }
 
-/* --- The room ---------------------------------------------------------------------------------- */
+/* --- The room ----------------------------------------------------------------------------- */
 
 void upstream_init(struct upstream *room, struct http *http, struct registry *registry,
                    uint32_t ring_index) {

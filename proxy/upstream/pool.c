@@ -1,7 +1,7 @@
 /* Kept connections: per server and ring, bounded per server in the whole process. */
 #include "upstream/upstream_priv.h"
 
-/* --- Our share of keepalive -------------------------------------------------------------------- */
+/* --- Our share of keepalive --------------------------------------------------------------- */
 
 /* A ring reserves before it keeps, and gives back lazily, so that a busy ring takes and returns
  * its connections without touching what the others touch. */
@@ -29,7 +29,7 @@ static void reserve_shrink(struct local_server *local) {
     }
 }
 
-/* --- Idle sessions ----------------------------------------------------------------------------- */
+/* --- Idle sessions ------------------------------------------------------------------------ */
 
 static struct session *session_at(struct list_node *node) {
     return container_of(node, struct session, link);

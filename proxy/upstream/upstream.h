@@ -9,7 +9,7 @@
 #include "conf/conf.h"
 #include "http/http.h"
 
-/* --- Runtime objects: shared by all rings, keyed by name, outliving a configuration ------------ */
+/* --- Runtime objects: shared by all rings, keyed by name, outliving a configuration ------- */
 
 /* What one ring counts of one server, on a cache line of its own: these counts only steer. */
 struct server_count {
@@ -46,7 +46,7 @@ struct registry *registry_new(const struct conf *, uint32_t ring_count);
 void registry_free(struct registry *);
 struct backend *registry_find(struct registry *, struct str name);   /* NULL when there is none */
 
-/* --- The room: one per ring -------------------------------------------------------------------- */
+/* --- The room: one per ring --------------------------------------------------------------- */
 
 struct local_backend;                        /* what this ring holds of one backend */
 struct upstream {
@@ -66,7 +66,7 @@ void upstream_init(struct upstream *, struct http *, struct registry *, uint32_t
 void upstream_drain(struct upstream *);
 void upstream_fini(struct upstream *);       /* every lease must have ended */
 
-/* --- Leases ------------------------------------------------------------------------------------ */
+/* --- Leases ------------------------------------------------------------------------------- */
 
 enum lease_state { LEASE_NONE, LEASE_WAITING, LEASE_READY, LEASE_FAILED };
 

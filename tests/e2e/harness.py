@@ -50,7 +50,7 @@ def begin(folder):
     # Process ids are below 2^22: an address of our own in 127.64.0.0/10, so that no port that a
     # test takes can be another one's.
     pid = os.getpid()
-    _now.update(folder=folder, ports=10000, closing=[],
+    _now.update(folder=folder, ports=10000, closing=[], clients=[],
                 address=f"127.{64 | pid >> 16}.{pid >> 8 & 255}.{pid & 255}")
     os.environ.pop("NOTIFY_SOCKET", None)
 
@@ -68,6 +68,11 @@ def end():
 
 def at_end(function):
     _now["closing"].append(function)
+
+
+def client_made(client):
+    """Clients are closed before their gyre is asked to stop: else it lingers for their FIN."""
+    _now["clients"].append(client)
 
 
 def path(name):
@@ -240,6 +245,8 @@ class Gyre:
     def stop(self, rc=0):
         """Once: SIGTERM, and the judgement of how it ended."""
         if self.rc is None:
+            for client in _now["clients"]:
+                client.close()
             if self.process.poll() is None:
                 self.process.send_signal(signal.SIGTERM)
             self.wait_exit(60)

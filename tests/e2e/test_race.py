@@ -15,7 +15,7 @@ def server_that_drops(how):
         request = exchange.request()
         if request is None:
             return
-        exchange.answer(f"{request.method} {request.target}\n")
+        exchange.answer("" if request.method == "HEAD" else request.target)
         if how == "reset":
             harness.wait_readable([exchange.sock], harness.WAIT_S)
             with contextlib.suppress(ConnectionError):

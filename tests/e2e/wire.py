@@ -135,6 +135,7 @@ class Client(Stream):
     """A client of gyre."""
     def __init__(self, address, source=None):
         super().__init__(harness.connect(address, source=source))
+        harness.client_made(self)
 
     def request(self, method="GET", target="/", *fields, version="1.1", body=b"", host="one.test"):
         """Sends one; a body is counted."""

@@ -61,7 +61,7 @@ struct peer *peer_take(struct peer_listener *);     /* the next accepted one, or
 void peer_listener_pause(struct peer_listener *, bool paused);   /* accepts nothing: backlog */
 void peer_listener_close(struct peer_listener *);   /* refuses from now on; the pointer is dead */
 
-/* --- The world that the peers live in ----------------------------------------------------------- */
+/* --- The world that the peers live in ----------------------------------------------------- */
 
 enum peers_end {
     PEERS_MET,      /* the condition became true */

@@ -5,7 +5,7 @@
 
 #include "sim/sim_priv.h"
 
-/* --- Pipes ------------------------------------------------------------------------------------------- */
+/* --- Pipes -------------------------------------------------------------------------------- */
 
 static void pipe_init(struct sim *sim, struct sim_pipe *pipe) {
     uint32_t span = sim->params.pipe_max - sim->params.pipe_min + 1;
@@ -50,7 +50,7 @@ static void pipe_lose(struct sim_pipe *pipe) {
     pipe->flight_count = 0;
 }
 
-/* --- Ends -------------------------------------------------------------------------------------------- */
+/* --- Ends --------------------------------------------------------------------------------- */
 
 static uint64_t latency_us(struct sim_end *end) {
     struct sim *sim = end->sim;

@@ -5,7 +5,7 @@
 
 #include "sim/sim_priv.h"
 
-/* --- Addresses --------------------------------------------------------------------------------------- */
+/* --- Addresses ---------------------------------------------------------------------------- */
 
 /* :PORT takes IPv4 as well. */
 static bool addr_answers(const struct addr *listening, const struct addr *to) {
@@ -44,7 +44,7 @@ static void addr_of_caller(struct sim *sim, struct addr *a, const struct addr *t
     addr_set_port(a, port_new(sim));
 }
 
-/* --- Listeners --------------------------------------------------------------------------------------- */
+/* --- Listeners ---------------------------------------------------------------------------- */
 
 bool sim_addr_taken(const struct sim *sim, const struct addr *addr, bool reuseport) {
     list_each(node, &sim->listeners) {

@@ -35,7 +35,7 @@ struct sim_peer *sim_peer_of(struct list_node *node) {
     return container_of(node, struct sim_peer, link);
 }
 
-/* --- Birth and death ---------------------------------------------------------------------------------- */
+/* --- Birth and death ---------------------------------------------------------------------- */
 
 static struct sim_peer *peer_new(struct sim *sim, struct sim_end *end) {
     struct sim_peer *p = mem_zero(sizeof *p);
@@ -112,7 +112,7 @@ void sim_peers_free(struct sim *sim) {
     }
 }
 
-/* --- What a script does --------------------------------------------------------------------------------- */
+/* --- What a script does ------------------------------------------------------------------- */
 
 void peer_send(struct peer *peer, const void *bytes, size_t len) {
     struct sim_peer *p = of(peer);
@@ -156,7 +156,7 @@ bool peer_has(const struct peer *peer, const char *text) {
     return peer->rx_len > 0 && memmem(peer->rx, peer->rx_len, text, strlen(text)) != NULL;
 }
 
-/* --- A move ---------------------------------------------------------------------------------------------- */
+/* --- A move ------------------------------------------------------------------------------- */
 
 static bool wants_read(const struct sim_peer *p) {
     return !p->paused && !p->peer.eof && !p->peer.reset && sim_end_readable(p->end);
@@ -256,7 +256,7 @@ void sim_peer_act(struct sim_peer *p) {
     }
 }
 
-/* --- Listeners -------------------------------------------------------------------------------------------- */
+/* --- Listeners ---------------------------------------------------------------------------- */
 
 struct peer_listener *peer_listen(const struct addr *addr, uint32_t backlog) {
     struct sim *sim = sim_current();

@@ -11,7 +11,7 @@
 /* Far from real descriptors, so that a stray real system call fails instead of doing harm. */
 #define SIM_FD_BASE 100000
 
-/* --- Connections: two ends, and a pipe into each ------------------------------------------------ */
+/* --- Connections: two ends, and a pipe into each ------------------------------------------ */
 
 /* Bytes on their way, or a FIN. */
 struct sim_flight {
@@ -82,7 +82,7 @@ struct sim_end *sim_listener_take(struct sim_listener *);
 void sim_listener_free(struct sim_listener *);   /* resets what waits */
 bool sim_addr_taken(const struct sim *, const struct addr *, bool reuseport);
 
-/* --- Descriptors and files of gyre's side ------------------------------------------------------- */
+/* --- Descriptors and files of gyre's side ------------------------------------------------- */
 
 enum sim_fd_kind { SIM_FD_FREE, SIM_FD_SOCKET, SIM_FD_LISTENER, SIM_FD_FILE };
 
@@ -109,7 +109,7 @@ struct sim_text_file *sim_text_file_at(struct sim *, const char *path, bool make
 void sim_text_file_append(struct sim_text_file *, const void *, uint32_t len);
 struct sim *sim_current(void);
 
-/* --- The world ------------------------------------------------------------------------------------ */
+/* --- The world ---------------------------------------------------------------------------- */
 
 struct sim_alarm {
     struct list_node link;
@@ -135,7 +135,7 @@ struct sim {
 bool sim_fault(struct sim *, enum sim_fault);     /* drawn, counted, traced */
 uint64_t sim_wall_us(const struct sim *);
 
-/* --- Who may act ---------------------------------------------------------------------------------- */
+/* --- Who may act -------------------------------------------------------------------------- */
 
 /* Each returns when it can act next: now or earlier means now. */
 uint64_t sim_ring_next_us(struct ring *);

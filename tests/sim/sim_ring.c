@@ -42,7 +42,7 @@ struct ring {
 #define SYN_GIVE_UP_US 127000000u
 #define SYN_AGAIN_US 1000000u
 
-/* --- Birth and death ---------------------------------------------------------------------------------- */
+/* --- Birth and death ---------------------------------------------------------------------- */
 
 struct ring *ring_new(const struct ring_params *params, char *why) {
     (void)why;                        /* nothing refuses here */
@@ -99,7 +99,7 @@ uint32_t sim_rings_segments(const struct sim *sim) {
     return count;
 }
 
-/* --- Submission ----------------------------------------------------------------------------------------- */
+/* --- Submission --------------------------------------------------------------------------- */
 
 static struct sim_op *op_submit(struct ring *ring, struct op *op, enum op_kind kind, int fd) {
     struct sim *sim = ring->sim;
@@ -172,7 +172,7 @@ void op_cancel(struct ring *ring, struct op *op) {
     }
 }
 
-/* --- Completion ------------------------------------------------------------------------------------------ */
+/* --- Completion --------------------------------------------------------------------------- */
 
 static void complete(struct ring *ring, struct sim_op *s, int res, struct seg *seg, bool armed) {
     struct sim_cqe *cqe = mem_zero(sizeof *cqe);
@@ -369,7 +369,7 @@ static void op_look(struct ring *ring, struct sim_op *s) {
     attempt(ring, s);
 }
 
-/* --- A turn ------------------------------------------------------------------------------------------------ */
+/* --- A turn ------------------------------------------------------------------------------- */
 
 static void kernel_run(struct ring *ring) {
     enum { LOOKS_MAX = 1024 };

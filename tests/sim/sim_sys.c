@@ -4,7 +4,7 @@
 
 #include "sim/sim_priv.h"
 
-/* --- Descriptors: the lowest free number, as the kernel does, so that reuse shows its bugs ------- */
+/* --- Descriptors: the lowest free number, as the kernel does, so that reuse shows its bugs  */
 
 int sim_fd_open(struct sim *sim, enum sim_fd_kind kind, struct sim_fd **opened) {
     if (sim->fd_open >= sim->params.fd_max) {
@@ -59,7 +59,7 @@ static struct sim_fd *socket_at(struct sim *sim, int fd) {
     return f;
 }
 
-/* --- Files ---------------------------------------------------------------------------------------------- */
+/* --- Files -------------------------------------------------------------------------------- */
 
 struct sim_text_file *sim_text_file_at(struct sim *sim, const char *path, bool make) {
     list_each(node, &sim->files) {
@@ -91,7 +91,7 @@ struct str sim_file(struct sim *sim, const char *path) {
     return file == NULL ? (struct str){"", 0} : (struct str){file->bytes, file->len};
 }
 
-/* --- The door's calls ---------------------------------------------------------------------------------- */
+/* --- The door's calls --------------------------------------------------------------------- */
 
 int sys_socket(int family) {
     struct sim *sim = sim_current();

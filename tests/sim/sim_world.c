@@ -17,7 +17,7 @@ struct sim *sim_current(void) {
     return current;
 }
 
-/* --- Luck ------------------------------------------------------------------------------------------ */
+/* --- Luck --------------------------------------------------------------------------------- */
 
 /* splitmix64: one word of state, so a seed is the whole of it. */
 static uint64_t luck_next(uint64_t *state) {
@@ -60,7 +60,7 @@ uint64_t sim_hits(const struct sim *sim, enum sim_fault which) {
     return sim->hits[which];
 }
 
-/* --- The trace ------------------------------------------------------------------------------------- */
+/* --- The trace ---------------------------------------------------------------------------- */
 
 static uint64_t hash_mix(uint64_t hash, uint64_t value) {
     hash ^= value;
@@ -88,7 +88,7 @@ uint64_t sim_trace_hash(const struct sim *sim) {
     return sim->trace_hash;
 }
 
-/* --- Parameters -------------------------------------------------------------------------------------- */
+/* --- Parameters --------------------------------------------------------------------------- */
 
 struct sim_params sim_params_clean(void) {
     return (struct sim_params){.latency_us = 300, .pipe_min = 65536, .pipe_max = 65536,
@@ -124,7 +124,7 @@ struct sim_params *sim_params(struct sim *sim) {
     return &sim->params;
 }
 
-/* --- Birth and death --------------------------------------------------------------------------------- */
+/* --- Birth and death ---------------------------------------------------------------------- */
 
 struct sim *sim_new(uint64_t seed, const struct sim_params *params) {
     ensure(current == NULL);
@@ -200,7 +200,7 @@ void sim_free(struct sim *sim) {
     current = NULL;
 }
 
-/* --- Time and turns ----------------------------------------------------------------------------------- */
+/* --- Time and turns ----------------------------------------------------------------------- */
 
 uint64_t sim_now_us(const struct sim *sim) {
     return sim->now_us;

@@ -16,7 +16,7 @@
 
 #define IDS_MAX 512u
 
-/* --- What was asked, as both ends know it --------------------------------------------------------- */
+/* --- What was asked, as both ends know it ------------------------------------------------- */
 
 struct asked {
     bool post, chunked_up;
@@ -64,7 +64,7 @@ static void send_chunked(struct peer *p, uint32_t id, uint32_t len) {
     peer_send_text(p, "0\r\n\r\n");
 }
 
-/* --- A small reader of messages, independent of gyre's -------------------------------------------- */
+/* --- A small reader of messages, independent of gyre's ------------------------------------ */
 
 enum read_end { READ_MORE, READ_DONE, READ_BAD };
 
@@ -172,7 +172,7 @@ static enum read_end read_body(struct message *m, struct peer *p, bool check) {
     return m->length == 0 ? READ_DONE : READ_MORE;
 }
 
-/* --- The origin ------------------------------------------------------------------------------------ */
+/* --- The origin --------------------------------------------------------------------------- */
 
 struct origin {
     struct message m;
@@ -265,7 +265,7 @@ static void origin_accepted(struct peer *p) {
     origin_changed(p);
 }
 
-/* --- The client ------------------------------------------------------------------------------------ */
+/* --- The client --------------------------------------------------------------------------- */
 
 struct client {
     struct peer *peer;
@@ -382,7 +382,7 @@ static void client_changed(struct peer *p) {
     }
 }
 
-/* --- A run ----------------------------------------------------------------------------------------- */
+/* --- A run -------------------------------------------------------------------------------- */
 
 static const char ini[] = "[global]\nworkers = 2\ndrain_timeout = 5s\n"
                           "[listener web]\nbind = 127.0.0.1:80\nbackend = app\n"

@@ -22,7 +22,7 @@ static struct addr at(const char *text) {
     return a;
 }
 
-/* --- An echo between two rings, of ops alone -------------------------------------------------------- */
+/* --- An echo between two rings, of ops alone ---------------------------------------------- */
 
 #define ECHO_BYTES 20000u
 
@@ -209,7 +209,7 @@ static void test_echo_rough_and_replay(void **state) {
     }
 }
 
-/* --- One op at a time --------------------------------------------------------------------------------- */
+/* --- One op at a time --------------------------------------------------------------------- */
 
 /* A ring-side socket that only notes what its ops meet. */
 struct probe {
@@ -442,7 +442,7 @@ static void test_file(void **state) {
     probe_end(p);
 }
 
-/* --- Time, posts, and the end ----------------------------------------------------------------------------- */
+/* --- Time, posts, and the end ------------------------------------------------------------- */
 
 struct clock_probe {
     struct timer timer;

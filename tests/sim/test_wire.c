@@ -23,7 +23,7 @@
 #define PAIRS_MAX 6
 #define LIMIT_MS (4u * 3600u * 1000u)
 
-/* --- The relay: what is under test ------------------------------------------------------------------- */
+/* --- The relay: what is under test -------------------------------------------------------- */
 
 struct relay {
     struct ring *ring;
@@ -179,7 +179,7 @@ static void relay_fini(struct relay *r) {
     ring_free(r->ring);
 }
 
-/* --- The peers ----------------------------------------------------------------------------------------- */
+/* --- The peers ---------------------------------------------------------------------------- */
 
 #define ID_BYTES 8u
 
@@ -367,7 +367,7 @@ static void client_start(void *arg) {
     actor_act(a);
 }
 
-/* --- A world ---------------------------------------------------------------------------------------------- */
+/* --- A world ------------------------------------------------------------------------------ */
 
 static void world_init(struct world *w, uint64_t seed, const struct sim_params *params) {
     const char *why;

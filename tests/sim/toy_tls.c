@@ -9,7 +9,7 @@
 
 #define STEP_RECORDS 16u
 
-/* --- Records -------------------------------------------------------------------------------------------- */
+/* --- Records ------------------------------------------------------------------------------ */
 
 static uint32_t stream_start(uint32_t number, bool from_client) {
     return (number * 2u + (from_client ? 1u : 0u)) * 2654435761u + 12345u;
@@ -71,7 +71,7 @@ int toy_record_open(const uint8_t *record, uint32_t number, bool from_client,
     return (int)len;
 }
 
-/* --- The client ------------------------------------------------------------------------------------------ */
+/* --- The client --------------------------------------------------------------------------- */
 
 void toy_bytes_add(struct toy_bytes *b, const void *p, size_t len) {
     if (b->cap - b->len < len) {
@@ -181,7 +181,7 @@ void toy_client_feed(struct toy_client *c, const void *cipher, size_t len) {
     }
 }
 
-/* --- Certificates, tickets, contexts: names only --------------------------------------------------------- */
+/* --- Certificates, tickets, contexts: names only ------------------------------------------ */
 
 struct tls_certificate {
     int loaded;
@@ -238,7 +238,7 @@ void tls_context_free(struct tls_context *context) {
     }
 }
 
-/* --- One connection --------------------------------------------------------------------------------------- */
+/* --- One connection ----------------------------------------------------------------------- */
 
 struct tls {
     struct tls_context *context;

@@ -24,7 +24,7 @@ struct h1_lab {
     char dump[DUMP_MAX];
 };
 
-static void lab_init(struct h1_lab *lab, bool request) {
+static inline void lab_init(struct h1_lab *lab, bool request) {
     memset(lab, 0, sizeof *lab);
     pool_init(&lab->chunks, "chunks", ARENA_CHUNK, 0);
     segpool_init(&lab->copies, "copies", 256, 0, false);
@@ -34,12 +34,12 @@ static void lab_init(struct h1_lab *lab, bool request) {
     lab->room = 4096;
 }
 
-static void lab_fini(struct h1_lab *lab) {
+static inline void lab_fini(struct h1_lab *lab) {
     pool_fini(&lab->chunks);
     segpool_fini(&lab->copies);
 }
 
-static void lab_push(struct bufq *q, const char *bytes, size_t len) {
+static inline void lab_push(struct bufq *q, const char *bytes, size_t len) {
     if (len > 0) {
         struct seg *seg = seg_new_sized((uint32_t)len);
         memcpy(seg->data, bytes, len);
@@ -59,7 +59,7 @@ static void dump_fields(struct text *to, const struct head *head, const char *ma
     }
 }
 
-static void dump_head(struct text *to, const struct h1_lab *lab, const struct h1_read *r) {
+static inline void dump_head(struct text *to, const struct h1_lab *lab, const struct h1_read *r) {
     const struct head *head = r->head;
     if (lab->request) {
         text_fmt(to, "%d " STR_FMT " ", (int)head->method, STR_ARG(head->method_name));
@@ -88,14 +88,14 @@ struct lab_run {
     bool got_head;
 };
 
-static void take_body(struct lab_run *run) {
+static inline void take_body(struct lab_run *run) {
     char bytes[DUMP_MAX];
     uint32_t len = bufq_read(&run->out, bytes, sizeof bytes);
     text_str(&run->body, (struct str){bytes, len});
     bufq_drop(&run->out, len);
 }
 
-static void run_some(struct h1_lab *lab, struct lab_run *run) {
+static inline void run_some(struct h1_lab *lab, struct lab_run *run) {
     for (;;) {
         uint32_t before = run->in.bytes;
         enum h1_result result;
@@ -118,7 +118,7 @@ static void run_some(struct h1_lab *lab, struct lab_run *run) {
     }
 }
 
-static void run_end(struct h1_lab *lab, struct lab_run *run) {
+static inline void run_end(struct h1_lab *lab, struct lab_run *run) {
     static const char *const phases[] = {"in the line", "in the fields", "in the body",
                                          "in the trailers", "complete", "tunnel", "broken"};
     if (lab->eof && run->r.phase == H1_BODY && run->r.until_eof) {
@@ -127,7 +127,7 @@ static void run_end(struct h1_lab *lab, struct lab_run *run) {
     text_char(&run->dump, '[');
     text_str(&run->dump, (struct str){run->body.p, run->body.len});
     text_str(&run->dump, STR("]\n"));
-    if (run->r.head == &run->trailers) {
+    if (run->r.head == &run->trailers && run->r.phase == H1_END) {
         dump_fields(&run->dump, &run->trailers, "trailer ");
     }
     text_fmt(&run->dump, "%s", phases[run->r.phase]);
@@ -146,7 +146,7 @@ static void run_end(struct h1_lab *lab, struct lab_run *run) {
 
 /* Reads the bytes, which arrive in pieces that end at the cuts (ascending); the dump is the
  * result. */
-static const char *lab_read(struct h1_lab *lab, const char *bytes, size_t len,
+static inline const char *lab_read(struct h1_lab *lab, const char *bytes, size_t len,
                             const size_t *cuts, size_t cut_count) {
     static struct lab_run run;
     memset(&run, 0, sizeof run);
@@ -173,7 +173,7 @@ static const char *lab_read(struct h1_lab *lab, const char *bytes, size_t len,
     return lab->dump;
 }
 
-static void lab_same(struct h1_lab *lab, const char *bytes, size_t len, const size_t *cuts,
+static inline void lab_same(struct h1_lab *lab, const char *bytes, size_t len, const size_t *cuts,
                      size_t cut_count, const char *want) {
     const char *got = lab_read(lab, bytes, len, cuts, cut_count);
     if (strcmp(got, want) != 0) {
@@ -184,7 +184,7 @@ static void lab_same(struct h1_lab *lab, const char *bytes, size_t len, const si
 
 /* The result, which is the same however the bytes are cut: whole, at each place, at each pair of
  * places (in steps, where there are many), byte by byte; and with little room for the body. */
-static const char *lab_all(struct h1_lab *lab, const char *bytes, size_t len) {
+static inline const char *lab_all(struct h1_lab *lab, const char *bytes, size_t len) {
     static char want[DUMP_MAX];
     static size_t every[DUMP_MAX];
     assert_true(len < DUMP_MAX);

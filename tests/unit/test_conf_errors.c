@@ -208,7 +208,7 @@ static void test_listeners(void **state) {
                  "key without certificate: write certificate = FILE, or drop the key");
     lab_bad("[listener web]\nbind = :80\nbackend = app\ncertificate = a\nkey = a, b\nkey = c\n"
             LAB_BACKEND,
-            "t:5: 3 keys for 1 certificates: the nth key belongs to the nth certificate\n");
+            "t:5: more keys (3) than certificates (1): the nth key belongs to the nth certificate\n");
     lab_bad("[listener web]\nbind = :80\nbackend = app\ncertificate = a\ncertificate = b, a\n"
             LAB_BACKEND,
             "t:5: certificate = a: it stands in line 4 already\n");
@@ -309,6 +309,13 @@ static void test_bounds(void **state) {
     }
     sprintf(text + len, LAB_BACKEND);
     lab_bad(text, "t:259: bind = 127.0.0.1:257: there may be at most 256\n");
+    mem_free(text);
+    text = mem_alloc(512 * 1024);
+    len = (size_t)sprintf(text, LAB_LISTENER LAB_BACKEND);
+    for (int i = 2; i < 10001; i++) {
+        len += (size_t)sprintf(text + len, "[backend %d]\nserver = unix:/a\n", i);
+    }
+    lab_bad(text, "t:20002: there may be at most 10000 sections\n");
     mem_free(text);
 }
 

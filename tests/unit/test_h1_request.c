@@ -314,7 +314,7 @@ static void limits_hold(void **state) {
         {"GET /", " HTTP/1.1\r\nHost: h\r\n\r\n", 'a', 1200 - 27, "complete"},
         {"GET /", " HTTP/1.1\r\nHost: h\r\n\r\n", 'a', 1200 - 26, "broken 431"},
         {"GET / HTTP/1.1\r\nHost: h\r\nX: ", "\r\n\r\n", 'a', 1200, "broken 431"},
-        {"GET / HTTP/1.1\r\nHost: h\r\nX: ", "\r\n\r\n", 'a', 1167, "bytes 1189"},
+        {"GET / HTTP/1.1\r\nHost: h\r\nX: ", "\r\n\r\n", 'a', 1167, "bytes 1199"},
         {"GET / HTTP/1.1\r\nHost: h\r\n", ": b\r\n\r\n", 'a', 1200, "broken 431"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

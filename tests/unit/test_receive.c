@@ -122,7 +122,7 @@ static void streams_close(void) {
     }
 }
 
-/* --- No buffers ------------------------------------------------------------------------------- */
+/* --- No buffers --------------------------------------------------------------------------- */
 
 static void starve(bool one_shot, bool tcp) {
     multishot = !one_shot;
@@ -289,7 +289,7 @@ static void test_silent_ops_leave_the_queue(void **state) {
     bench_close();
 }
 
-/* --- A small completion queue ----------------------------------------------------------------- */
+/* --- A small completion queue ------------------------------------------------------------- */
 
 static void overflow(bool one_shot, bool tcp) {
     multishot = !one_shot;
@@ -383,7 +383,7 @@ static void test_overflow_and_posts(void **state) {
     bench_close();
 }
 
-/* --- The peer's end --------------------------------------------------------------------------- */
+/* --- The peer's end ----------------------------------------------------------------------- */
 
 static void reset(bool one_shot) {
     bench_open((struct ring_params){.one_shot = one_shot});

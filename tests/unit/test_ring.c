@@ -268,7 +268,7 @@ static void test_write(void **state) {
     close(pipe_fds[1]);
 }
 
-/* --- Cancelling, in each state that an op can be in ------------------------------------------- */
+/* --- Cancelling, in each state that an op can be in --------------------------------------- */
 
 static void test_cancel_receive(void **state) {
     (void)state;
@@ -409,7 +409,7 @@ static void test_cancel_connect_and_watch(void **state) {
     close(listener);
 }
 
-/* --- Posts, timers, the end ------------------------------------------------------------------- */
+/* --- Posts, timers, the end --------------------------------------------------------------- */
 
 static struct post hello;
 static _Atomic unsigned hellos;

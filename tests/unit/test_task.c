@@ -31,7 +31,7 @@ static int teardown(void **state) {
     return 0;
 }
 
-/* --- Tasks ------------------------------------------------------------------------------------ */
+/* --- Tasks -------------------------------------------------------------------------------- */
 
 struct worker {
     struct task task;
@@ -167,7 +167,7 @@ static void test_handshakes_stand_apart(void **state) {
     }
 }
 
-/* --- Posts ------------------------------------------------------------------------------------ */
+/* --- Posts -------------------------------------------------------------------------------- */
 
 #define SENDERS 4
 #define POSTS 20000
@@ -238,7 +238,7 @@ static void test_post_that_posts_comes_next_turn(void **state) {
     assert_int_equal(again_runs, 2);
 }
 
-/* --- Ops -------------------------------------------------------------------------------------- */
+/* --- Ops ---------------------------------------------------------------------------------- */
 
 static int last_res;
 static bool last_armed;
@@ -295,7 +295,7 @@ static void test_op_that_ends_later(void **state) {
     assert_true(core_turn_wait_us(core) == TIMER_NEVER);
 }
 
-/* --- The date --------------------------------------------------------------------------------- */
+/* --- The date ----------------------------------------------------------------------------- */
 
 static void test_http_date(void **state) {
     (void)state;

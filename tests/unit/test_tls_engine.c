@@ -83,7 +83,7 @@ static void groups(void **state) {
     lab_fini(&lab);
 }
 
-/* --- Data ------------------------------------------------------------------------------------- */
+/* --- Data --------------------------------------------------------------------------------- */
 
 /* Sends size random bytes both ways at once, in random pieces, with the given marks, taking from
  * plain_out and cipher_out in random pieces too. Returns what steps wanted, a set. */
@@ -235,7 +235,7 @@ static void full_plain_out_stops_reading(void **state) {
     lab_fini(&lab);
 }
 
-/* --- Ends ------------------------------------------------------------------------------------- */
+/* --- Ends --------------------------------------------------------------------------------- */
 
 static void ends_both_ways(void **state) {
     (void)state;
@@ -333,7 +333,7 @@ static void truncation_shows(void **state) {
     }
 }
 
-/* --- Failures --------------------------------------------------------------------------------- */
+/* --- Failures ----------------------------------------------------------------------------- */
 
 static void check_failed(struct lab *lab, enum close_reason why) {
     assert_int_equal(lab->want, TLS_FAILED);
@@ -479,7 +479,7 @@ static void a_fatal_alert_is_an_error(void **state) {
     lab_fini(&lab);
 }
 
-/* --- Floods ----------------------------------------------------------------------------------- */
+/* --- Floods ------------------------------------------------------------------------------- */
 
 static void key_updates(struct lab *lab, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {

@@ -205,7 +205,7 @@ static void context_outlives_its_owner(void **state) {
     lab_fini(&lab);
 }
 
-/* --- Misdirected requests --------------------------------------------------------------------- */
+/* --- Misdirected requests ----------------------------------------------------------------- */
 
 static void misdirected(void **state) {
     (void)state;
@@ -245,7 +245,7 @@ static void misdirected(void **state) {
     }
 }
 
-/* --- ALPN ------------------------------------------------------------------------------------- */
+/* --- ALPN --------------------------------------------------------------------------------- */
 
 static void alpn(void **state) {
     (void)state;

@@ -22,14 +22,14 @@
 #include "base/buf.h"
 #include "tls/tls.h"
 
-/* --- Luck that can be had again --------------------------------------------------------------- */
+/* --- Luck that can be had again ----------------------------------------------------------- */
 
 static inline uint32_t lab_random(uint64_t *seed, uint32_t below) {
     *seed = *seed * 6364136223846793005u + 1442695040888963407u;
     return (uint32_t)(*seed >> 33) % below;
 }
 
-/* --- Certificates ----------------------------------------------------------------------------- */
+/* --- Certificates ------------------------------------------------------------------------- */
 
 struct lab_pair {
     EVP_PKEY *key;
@@ -80,7 +80,7 @@ static inline void lab_pair_free(struct lab_pair *pair) {
     EVP_PKEY_free(pair->key);
 }
 
-/* --- Files ------------------------------------------------------------------------------------ */
+/* --- Files -------------------------------------------------------------------------------- */
 
 static char lab_folder[64];
 
@@ -133,7 +133,7 @@ static inline struct tls_certificate *lab_load(const char *name, const struct la
     return certificate;
 }
 
-/* --- A client and a machine back to back ------------------------------------------------------ */
+/* --- A client and a machine back to back -------------------------------------------------- */
 
 struct lab {
     struct segpool plains, records;
@@ -298,7 +298,7 @@ static inline void lab_echo(struct lab *lab) {
     assert_string_equal(text, "ping");
 }
 
-/* --- A context of one certificate ------------------------------------------------------------- */
+/* --- A context of one certificate --------------------------------------------------------- */
 
 struct lab_site {
     struct lab_pair pair;
