@@ -56,7 +56,7 @@ static void load_certificates(struct plan *plan, uint32_t index, struct conf_err
 
 static void check_user(const struct conf *conf, struct conf_errors *errors) {
     if (conf->global.user != NULL && getpwnam(conf->global.user) == NULL) {
-        conf_error(errors, conf->path, conf->global.line,
+        conf_error(errors, conf->path, conf->global.user_line,
                    "user = %s: there is no such user; make one with `useradd --system %s`",
                    conf->global.user, conf->global.user);
     }
@@ -69,7 +69,7 @@ static void check_log_folder(struct plan *plan, const char *log, struct conf_err
     if (slash != NULL) {
         *(slash == folder ? slash + 1 : slash) = '\0';
         if (stat(folder, &st) != 0 || !S_ISDIR(st.st_mode)) {
-            conf_error(errors, plan->conf->path, plan->conf->global.line,
+            conf_error(errors, plan->conf->path, plan->conf->global.access_log_line,
                        "access_log = %s: the folder %s is not there", log, folder);
         }
     }

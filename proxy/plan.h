@@ -10,7 +10,7 @@
 
 /* One bound address of a listener. */
 struct plan_socket {
-    uint32_t site;               /* index of its listener */
+    uint32_t site, bind;         /* index of its listener, and of its bind there */
     struct addr addr;
     bool shared;                 /* one socket for all workers: unix, or passed by systemd */
     bool passed;                 /* by systemd */

@@ -35,8 +35,8 @@ static bool listen_failed(const struct plan *plan, const struct plan_socket *s, 
     } else if (err == -EADDRNOTAVAIL) {
         hint = ": this machine does not have that address";
     }
-    log_error("%s:%u: [listener %s] can not listen on %s: %s%s", plan->conf->path, listener->line,
-              listener->name, addr_print(&s->addr, printed), strerror(-err), hint);
+    log_error("%s:%u: [listener %s] can not listen on %s: %s%s", plan->conf->path,
+              listener->bind_lines[s->bind], listener->name, addr_print(&s->addr, printed), strerror(-err), hint);
     return false;
 }
 
@@ -80,7 +80,7 @@ bool plan_listen(struct plan *plan) {
     for (uint32_t i = 0; i < conf->listener_count; i++) {
         for (uint32_t k = 0; k < conf->listeners[i].bind_count; k++) {
             struct plan_socket *s = &plan->sockets[plan->socket_count++];
-            *s = (struct plan_socket){.site = i, .addr = conf->listeners[i].binds[k]};
+            *s = (struct plan_socket){.site = i, .bind = k, .addr = conf->listeners[i].binds[k]};
             s->port = addr_port(&s->addr);
             s->fds = mem_zero(plan->worker_count * sizeof *s->fds);
             ok = socket_listen(plan, s, take_passed(&s->addr, passed, used)) && ok;

@@ -243,8 +243,11 @@ static void *worker_main(void *arg) {
     }
     worker_tell(w, WORKER_RUNNING);
     ring_run(w->ring);
-    worker_unmake(w);
     worker_tell(w, WORKER_DONE);
+    /* Whoever posts is inside ring_post a moment longer than the post is on its way. */
+    while (sem_wait(&w->joined) != 0) {
+    }
+    worker_unmake(w);
     return NULL;
 }
 
@@ -252,9 +255,12 @@ bool worker_start(struct worker *w, struct plan *plan, uint32_t index, int event
     w->plan = plan;
     w->index = index;
     w->event_fd = event_fd;
+    sem_init(&w->joined, 0, 0);
     return pthread_create(&w->thread, NULL, worker_main, w) == 0;
 }
 
 void worker_join(struct worker *w) {
+    sem_post(&w->joined);
     pthread_join(w->thread, NULL);
+    sem_destroy(&w->joined);
 }

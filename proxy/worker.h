@@ -3,6 +3,7 @@
 #define GYRE_WORKER_H
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
@@ -15,6 +16,7 @@ struct worker {
     uint32_t index;
     struct plan *plan;
     int event_fd;                         /* written when the state changes */
+    sem_t joined;                         /* the main thread will post no more */
     _Atomic int state;                    /* enum worker_state */
     _Atomic uint64_t beats;               /* pings answered */
     char why[RING_WHY_MAX];               /* with FAILED */
@@ -47,6 +49,7 @@ bool worker_start(struct worker *, struct plan *, uint32_t index, int event_fd);
 void worker_drain(struct worker *);
 void worker_ping(struct worker *);
 void worker_reopen(struct worker *, int log_fd);
+/* In state DONE: no more posts; waits until the rooms are unmade and the thread has ended. */
 void worker_join(struct worker *);
 
 #endif

@@ -99,7 +99,7 @@ struct wire {
     bool dead;                        /* LOST was told: no more ops but the last */
     bool full;                        /* tx was at its mark: tell when there is room */
     bool hung_up;                     /* the peer ended its side while rx had no room */
-    bool tx_dead;                     /* the kernel takes no more bytes; what is pushed is dropped */
+    bool tx_dead;                     /* the kernel takes no more: what is pushed is dropped */
     bool tls_failed;
     bool fin_wanted, fin_sent, end_sent, end_told, close_sent, settling;
     uint32_t asked;                   /* bytes of the send in flight */

@@ -79,7 +79,7 @@ struct lease {
     struct upstream *room;
     struct backend *backend;
     struct server *server;          /* the one picked last */
-    struct stream *stream;          /* with READY; its owner is the lease's; lease_end releases it */
+    struct stream *stream;          /* with READY; owned as the lease is; lease_end releases it */
     struct session *session;        /* while dialling */
     struct task *owner;
     struct task dialed;

@@ -192,6 +192,7 @@ struct actor {
     bool client, named;
     uint64_t to_send, sent, seen;
     bool finished;               /* said so: FIN, and close_notify before it */
+    bool waits;                  /* for all of the other's bytes: a question and its answer */
     bool rude;                   /* will end in mid-stream */
     bool lied;                   /* with a FIN, which looks like an end */
     bool over;
@@ -222,11 +223,17 @@ static void actor_over(struct actor *a) {
     a->over = true;
 }
 
+/* An origin waits with its first byte, a client with its last word. */
+static bool actor_waits(const struct actor *a) {
+    bool all = a->other != NULL && a->seen == a->other->to_send;
+    return a->waits && !all && !a->peer->eof && a->sent == (a->client ? a->to_send : 0);
+}
+
 /* Sends some more, and ends where the script says so. */
 static void actor_act(void *arg) {
     struct actor *a = arg;
     struct sim *sim = a->world->sim;
-    if (a->over || a->finished || a->peer->state == PEER_REFUSED) {
+    if (a->over || a->finished || a->peer->state == PEER_REFUSED || actor_waits(a)) {
         return;
     }
     uint8_t bytes[4096];
@@ -325,6 +332,9 @@ static void actor_changed(struct peer *peer) {
         actor_see(a, peer->rx, peer->rx_len);
         peer_drop(peer, peer->rx_len);
     }
+    if (a->waits && (a->client || a->named) && a->sent == (a->client ? a->to_send : 0)) {
+        actor_act(a);
+    }
     bool ended = peer->eof && ((a->finished && peer->tx_len == 0) || !actor_saw_end(a) ||
                                (!a->client && !a->named));
     if (peer->reset || peer->state == PEER_REFUSED || ended) {
@@ -345,6 +355,7 @@ static struct actor *actor_new(struct world *w, struct peer *peer, bool client) 
     a->client = client;
     a->peer = peer;
     a->to_send = ID_BYTES + sim_draw(sim, 1 + sizes[sim_draw(sim, 4)]);
+    a->waits = sim_draw(sim, 2) == 0;
     a->rude = w->kind == RUDE && sim_draw(sim, 4) == 0;
     peer->user = a;
     peer->changed = actor_changed;

@@ -1,0 +1,191 @@
+"""Limits and timeouts: each with its own status, or a cut."""
+import threading
+
+import harness
+from harness import WAIT_S, Curl, Front, check, equal
+from wire import Client, Origin
+
+
+def test_sizes_of_heads():
+    origin = Origin()
+    with Front(origin.address, listener="max_head = 2k\nmax_headers = 20") as front:
+        for what, request, status in (
+                ("long target", "GET /" + "a" * 3000 + " HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+                ("endless target", "GET /" + "a" * 100000, 414),
+                ("large field", "GET / HTTP/1.1\r\nHost: a\r\nX: " + "a" * 3000 + "\r\n\r\n", 431),
+                ("endless field", "GET / HTTP/1.1\r\nHost: a\r\nX: " + "a" * 100000, 431),
+                ("endless name", "GET / HTTP/1.1\r\n" + "a" * 100000, 431),
+                ("many fields", "GET / HTTP/1.1\r\nHost: a\r\n" + "A: b\r\n" * 20 + "\r\n", 431)):
+            with Client(front.address) as client:
+                client.send(request)
+                equal(client.response().status, status, what)
+                client.expect_end()
+        equal(origin.request_count(), 0, "requests at the origin")
+        with Client(front.address) as client:
+            fields = ["A: b"] * 18
+            equal(client.ask("GET", "/" + "a" * 1000, *fields).status, 200, "just below")
+
+
+def test_sizes_of_bodies():
+    def serve(exchange):
+        while (request := exchange.request_head()):
+            try:
+                exchange.request_body(request)
+            except (harness.Failed, ConnectionError):
+                exchange.origin.halves += 1
+                return
+            exchange.answer("all of it")
+    origin = Origin(serve)
+    origin.halves = 0
+    with Front(origin.address, listener="max_body = 10k") as front:
+        with Client(front.address) as client:
+            client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10241\r\n\r\n")
+            equal(client.response().status, 413, "status before the body")
+            client.expect_end()
+        equal(origin.request_count(), 0, "requests at the origin")
+        with Client(front.address) as client:
+            client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+                        "2000\r\n", "x" * 0x2000, "\r\n2000\r\n", "x" * 0x2000)
+            equal(client.response().status, 413, "status within chunks")
+            client.expect_end()
+        harness.until(lambda: origin.halves == 1, "the origin to see no end")
+        with Client(front.address) as client:
+            equal(client.ask("POST", "/", body=b"x" * 10240).status, 200, "just as large as may be")
+        big = Curl("--data-binary", "@-", front.url(), data=b"x" * (4 << 20))
+        equal(big.status, 413, f"curl sees the 413 for 4 MiB: {big.errors}")
+
+
+def test_head_timeout():
+    origin = Origin()
+    with Front(origin.address, listener="head_timeout = 150ms") as front:
+        with Client(front.address) as client:
+            client.send("GET / HTTP/1.1\r\nHo")
+            equal(client.response().status, 408, "status")
+            client.expect_end()
+        with Client(front.address) as client:       # one byte now and then does not help
+            done = threading.Event()
+
+            def drip():
+                for byte in b"GET / HTTP/1.1\r\nX: " + b"x" * 10000:
+                    if done.wait(0.02):
+                        return
+                    try:
+                        client.send(bytes([byte]))
+                    except OSError:
+                        return
+            thread = threading.Thread(target=drip)
+            thread.start()
+            equal(client.response().status, 408, "status")
+            done.set()
+            thread.join()
+        with Client(front.address) as client:       # who says nothing gets nothing
+            client.expect_end()
+        equal(origin.request_count(), 0, "requests at the origin")
+
+
+def test_idle_timeout():
+    with Front(Origin().address, listener="idle_timeout = 100ms\nhead_timeout = 20s") as front:
+        with Client(front.address) as client:
+            equal(client.ask().status, 200, "status")
+            client.expect_end()
+        equal(len(front.log_lines(1)), 1, "lines in the log")
+
+
+def test_body_timeout():
+    origin = Origin(lambda exchange: exchange.request_head() and exchange.quiet())
+    with Front(origin.address, listener="body_timeout = 150ms") as front:
+        with Client(front.address) as client:
+            client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")
+            equal(client.response().status, 408, "status")
+            client.expect_end()
+        check("close=body-timeout" in front.log_lines(1)[0], front.log_lines(1))
+        harness.until(lambda: origin.open == 0, "the origin's connection to end")
+
+
+def test_response_timeout():
+    origin = Origin(lambda exchange: exchange.request() and exchange.quiet())
+    with Front(origin.address, backend="response_timeout = 150ms") as front:
+        with Client(front.address) as client:
+            equal(client.ask().status, 504, "status")
+            equal(client.ask("POST", "/", body=b"abc").status, 504, "status, kept connection")
+        check("close=response-timeout" in front.log_lines(2)[0], front.log_lines(2))
+        equal(origin.connections, 2, "one try each")
+
+
+def test_stall_timeout():
+    def serve(exchange):
+        if exchange.request():
+            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
+            exchange.quiet()
+    with Front(Origin(serve).address, backend="stall_timeout = 150ms") as front:
+        with Client(front.address) as client:
+            client.request()
+            equal(client.head().status, 200, "status")
+            equal(client.expect_cut(), b"half", "what came")
+        check("close=stall-timeout" in front.log_lines(1)[0], front.log_lines(1))
+
+
+def test_slow_answers_are_no_timeouts():
+    """What comes now and then, each well within its time, takes as long as it takes."""
+    def serve(exchange):
+        if exchange.request():
+            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n")
+            for _ in range(8):
+                done.wait(0.1)
+                exchange.send("x")
+    done = threading.Event()
+    with Front(Origin(serve).address, backend="stall_timeout = 600ms") as front:
+        with Client(front.address) as client:
+            equal(client.ask().body, b"x" * 8, "body")
+
+
+def test_send_timeout():
+    """A client that takes nothing of its answer is cut off, and its server let go."""
+    def serve(exchange):
+        if exchange.request():
+            try:
+                exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n",
+                              b"x" * 100000000)
+            except OSError:
+                cut.set()
+    cut = threading.Event()
+    with Front(Origin(serve).address, listener="send_timeout = 200ms") as front:
+        with Client(front.address) as client:
+            client.request()
+            client.take(100)
+            check(cut.wait(WAIT_S), "the server was not let go")
+            check("close=send-timeout" in front.log_lines(1)[0], front.log_lines(1))
+
+
+def test_max_connections():
+    """At the limit accepting pauses, and resumes when one is gone."""
+    with Front(Origin().address, listener="max_connections = 3", workers=2,
+               expect=["not accepting for the moment: max_connections"]) as front:
+        clients = [Client(front.address) for _ in range(3)]
+        for client in clients:
+            equal(client.ask().status, 200, "status")
+        late = Client(front.address)                # the kernel's queue takes it
+        late.request("GET", "/late")
+        for client in clients:
+            equal(client.ask().status, 200, "those that are in are served")
+        late.expect_open()
+        clients.pop().close()
+        equal(late.response().status, 200, "status of the one that waited")
+
+
+def test_client_that_goes_away():
+    """Its server is let go at once: a synchronous worker is worth more than an answer to nobody."""
+    origin = Origin(lambda exchange: exchange.request_head() and exchange.quiet())
+    with Front(origin.address) as front:
+        for how in ("fin", "reset"):
+            client = Client(front.address)
+            client.request("GET", "/" + how)
+            origin.wait_requests(1)
+            origin.requests.clear()
+            if how == "reset":
+                client.reset()
+            else:
+                client.close()
+            harness.until(lambda: origin.open == 0, f"the server to be let go ({how})")
+        lines = front.log_lines(2)
+        check(all("close=client-gone" in line and '" 499 ' in line for line in lines), lines)
