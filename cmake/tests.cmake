@@ -7,7 +7,8 @@
 #
 # A test is linked with the rooms whose headers it includes, so a room that does not build holds
 # up its own tests only. Other files in tests/sim are the simulated ring (gyre_sim; toy_tls.c is
-# gyre_toy_tls), other files in tests/script are shared by the scripts (gyre_script).
+# gyre_toy_tls), other files in tests/script are shared by the scripts (gyre_script; socket_peer.c,
+# which does on sockets what gyre_sim does for its own, is gyre_socket_peer).
 
 set(GYRE_TEST_SECONDS 120 CACHE STRING "Time limit of one test executable")
 set(tests ${PROJECT_SOURCE_DIR}/tests)
@@ -16,12 +17,14 @@ file(GLOB sim_sources CONFIGURE_DEPENDS ${tests}/sim/*.c)
 list(FILTER sim_sources EXCLUDE REGEX "/(test_[^/]*|toy_tls)\\.c$")
 file(GLOB toy_tls_sources CONFIGURE_DEPENDS ${tests}/sim/toy_tls.c)
 file(GLOB script_sources CONFIGURE_DEPENDS ${tests}/script/*.c)
-list(FILTER script_sources EXCLUDE REGEX "/test_[^/]*\\.c$")
+list(FILTER script_sources EXCLUDE REGEX "/(test_[^/]*|socket_peer)\\.c$")
+file(GLOB socket_peer_sources CONFIGURE_DEPENDS ${tests}/script/socket_peer.c)
 
 gyre_library(gyre_sim "${sim_sources}" "gyre_ring_core;gyre_base" "")
 gyre_library(gyre_toy_tls "${toy_tls_sources}" "gyre_base" "")
 gyre_library(gyre_script "${script_sources}" "gyre_worker" "")
-foreach(library IN ITEMS gyre_sim gyre_toy_tls gyre_script)
+gyre_library(gyre_socket_peer "${socket_peer_sources}" "gyre_base" "")
+foreach(library IN ITEMS gyre_sim gyre_toy_tls gyre_script gyre_socket_peer)
     get_target_property(type ${library} TYPE)
     if(type STREQUAL "STATIC_LIBRARY")
         target_include_directories(${library} PRIVATE ${tests})
@@ -107,7 +110,8 @@ if(CMOCKA_FOUND)
     gyre_each(script names)
     foreach(name IN LISTS names)
         gyre_sim_test(script/${name} ${tests}/script/test_${name}.c LIBS gyre_script)
-        gyre_unit_test(socket/${name} ${tests}/script/test_${name}.c LIBS gyre_script)
+        gyre_unit_test(socket/${name} ${tests}/script/test_${name}.c
+            LIBS gyre_script gyre_socket_peer)
     endforeach()
 else()
     message(STATUS "cmocka is missing, so no tests are built: run packaging/deps test")

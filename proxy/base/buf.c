@@ -149,29 +149,6 @@ static void queue_grow(struct bufq *q) {
     q->cap = (uint16_t)cap;
 }
 
-/* Appends a slice and takes over one reference on seg. */
-static void slice_append(struct bufq *q, struct seg *seg, uint32_t off, uint32_t len) {
-    ensure(len > 0 && off + len <= seg->size);
-    struct slice *last = slice_last(q);
-    q->bytes += len;
-    if (last != NULL && last->seg == seg && last->off + last->len == off) {
-        last->len += len;
-        seg_unref(seg);
-        return;
-    }
-    if (q->count == q->cap) {
-        queue_grow(q);
-    }
-    q->count++;
-    *slice_last(q) = (struct slice){seg, off, len};
-}
-
-void bufq_push(struct bufq *q, struct seg *seg, uint32_t off, uint32_t len) {
-    if (len > 0) {
-        slice_append(q, seg_ref(seg), off, len);
-    }
-}
-
 /* The segment that more copied bytes can be written to: the last one, when it is of the copies'
  * pool, nobody else holds it, and our slice ends where its used part ends. */
 static struct seg *open_seg(const struct bufq *q) {
@@ -181,6 +158,46 @@ static struct seg *open_seg(const struct bufq *q) {
         return NULL;
     }
     return last->seg;
+}
+
+/* Small pieces in a row are gathered in a copy: a peer that sends its bytes one by one, or in
+ * chunks of one, must not make a slice (and pin a segment) of each. So of two neighbours one is
+ * longer than this, or a copy that has room no more. */
+#define PIECE_SMALL 256u
+
+static bool piece_is_gathered(const struct bufq *q, uint32_t len) {
+    const struct slice *last = slice_last(q);
+    return len <= PIECE_SMALL && last != NULL && q->copies != NULL &&
+           (last->len <= PIECE_SMALL || open_seg(q) != NULL);
+}
+
+/* Appends a slice and takes over one reference on seg. */
+static void slice_append(struct bufq *q, struct seg *seg, uint32_t off, uint32_t len) {
+    ensure(len > 0 && off + len <= seg->size);
+    struct slice *last = slice_last(q);
+    if (last != NULL && last->seg == seg && last->off + last->len == off) {
+        q->bytes += len;
+        last->len += len;
+        seg_unref(seg);
+        return;
+    }
+    if (piece_is_gathered(q, len)) {
+        bufq_copy(q, seg->data + off, len);
+        seg_unref(seg);
+        return;
+    }
+    if (q->count == q->cap) {
+        queue_grow(q);
+    }
+    q->count++;
+    q->bytes += len;
+    *slice_last(q) = (struct slice){seg, off, len};
+}
+
+void bufq_push(struct bufq *q, struct seg *seg, uint32_t off, uint32_t len) {
+    if (len > 0) {
+        slice_append(q, seg_ref(seg), off, len);
+    }
 }
 
 uint8_t *bufq_reserve(struct bufq *q, uint32_t want, uint32_t *got) {

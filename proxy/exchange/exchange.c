@@ -39,14 +39,18 @@ static void exchange_free(struct exchange *e) {
     pool_put(&room->pool, e);
 }
 
+/* A head that came together with the loss is taken first: it says whom to answer, and how. */
+static bool is_down_lost(const struct exchange *e) {
+    bool has_head = e->step == STEP_head && (e->down->ready & STREAM_HEAD) != 0;
+    return (e->down->ready & STREAM_LOST) != 0 && e->step != STEP_done && !has_head;
+}
+
 static void exchange_run(struct task *task) {
     struct exchange *e = container_of(task, struct exchange, task);
     ensure_magic(e, EXCHANGE_MAGIC);
     for (unsigned i = 0; i < STEPS_PER_RUN; i++) {
         enum step now = e->step;
-        enum step next = (e->down->ready & STREAM_LOST) != 0 && now != STEP_done
-                             ? exchange_down_lost(e)
-                             : steps[now](e);
+        enum step next = is_down_lost(e) ? exchange_down_lost(e) : steps[now](e);
         if (now == STEP_done) {
             exchange_free(e);
             return;

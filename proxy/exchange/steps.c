@@ -149,6 +149,7 @@ static enum step response_head(struct exchange *e) {
     }
     e->head_sent = true;
     e->status = head->status;
+    timer_cancel(e->room->ring, &e->timer);   /* from here on it is the next step's */
     e->late = false;
     e->moved_us = ring_now_us(e->room->ring);
     return head->status == 101 ? STEP_tunnel : STEP_relay;

@@ -168,7 +168,8 @@ struct stream {
     struct head *head;           /* set with HEAD; valid until release, or (up) the next head */
     struct head *trailers;
     struct arena arena;          /* of heads; the owner may add to it; gone at release */
-    struct bufq rx, tx;          /* body bytes (tunnel: raw bytes), unframed */
+    struct bufq rx, tx;          /* body bytes (tunnel: raw bytes), unframed; what the owner
+                                    leaves in rx for longer than its turn, it settles */
     uint64_t rx_bytes, tx_bytes; /* of body, so far */
     uint64_t began_us;           /* down: when the first byte of the request was read */
     struct list_node inbox;      /* down: until the owner is set */

@@ -102,6 +102,8 @@ struct wire {
     bool tx_dead;                     /* the kernel takes no more: what is pushed is dropped */
     bool tls_failed;
     bool fin_wanted, fin_sent, end_sent, end_told, close_sent, settling;
+    bool tx_reset;                    /* a send took the error of a reset */
+    bool tls_waits;                   /* plain bytes may wait in tls though cipher is empty */
     uint32_t asked;                   /* bytes of the send in flight */
     int fd;
     struct net *net;

@@ -131,6 +131,7 @@ void wire_lost(struct wire *w, enum close_reason why) {
     }
     w->dead = true;
     if (w->owner == NULL) {
+        w->reset = w->reset || !wire_flushed(w);   /* a truncation must be seen */
         wire_shut(w, w->state == WIRE_ENDING ? (enum close_reason)w->why : why);
         return;
     }

@@ -64,10 +64,7 @@ static void wire_received(struct wire *w, struct seg *seg, uint32_t len) {
 static void wire_ended(struct wire *w) {
     w->eof = true;
     if (wire_is_tls(w)) {
-        task_wake(w->net->ring, &w->turn);
-        if (w->state == WIRE_HANDSHAKE) {
-            wire_lost(w, wire_gone(w));
-        }
+        task_wake(w->net->ring, &w->turn);   /* the last of the handshake may have come as well */
     } else {
         wire_wake(w, WIRE_EOF);
     }
@@ -81,7 +78,7 @@ void wire_rx_done(struct op *op, int res, struct seg *seg, bool armed) {
         seg_unref(seg);
     } else if (w->state == WIRE_CLOSING || w->dead) {
         /* The last completion of a wire that is on its way out. */
-    } else if (res == 0) {
+    } else if (res == 0 && (!w->tx_reset || wire_is_tls(w))) {
         wire_ended(w);
     } else if (res != -ECANCELED) {
         wire_lost(w, wire_gone(w));
@@ -95,7 +92,7 @@ void wire_rx_done(struct op *op, int res, struct seg *seg, bool armed) {
 void wire_pull(struct wire *w) {
     ensure_magic(w, WIRE_MAGIC);
     if (wire_is_tls(w)) {
-        if (!w->dead && (w->cipher.bytes > 0 || w->eof)) {
+        if (!w->dead && (w->tls_waits || w->cipher.bytes > 0 || w->eof)) {
             task_wake(w->net->ring, &w->turn);
         }
     } else if (w->op_rx.state != OP_ARMED) {
@@ -206,6 +203,9 @@ void wire_tx_done(struct op *op, int res, struct seg *seg, bool armed) {
     if (settling && res == -ECANCELED) {
         bufq_settle(&w->sending);
     } else if (res < 0) {
+        /* A reset is told once: the send that takes it leaves the receive an end that looks like
+         * the peer's FIN (tcp_reset() of Linux). Where the FIN had come, the error is EPIPE. */
+        w->tx_reset = res != -EPIPE;
         wire_tx_broken(w);
     }
     wire_send(w);
@@ -259,6 +259,8 @@ static void turn_ended(struct wire *w, enum tls_want want) {
         w->eof = true;
         op_cancel(w->net->ring, &w->op_rx);
         wire_wake(w, WIRE_EOF);
+    } else if (w->eof && want == TLS_WANT_CIPHER && w->state == WIRE_HANDSHAKE) {
+        wire_lost(w, wire_gone(w));
     } else if (w->eof && want == TLS_WANT_CIPHER) {
         w->end_told = true;
         w->cut = true;
@@ -294,6 +296,7 @@ void wire_turn_run(struct task *task) {
         return;
     }
     enum tls_want want = turn_step(w);
+    w->tls_waits = want != TLS_WANT_CIPHER;
     if (want == TLS_FAILED) {
         turn_failed(w);
         return;

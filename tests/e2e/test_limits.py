@@ -42,10 +42,16 @@ def test_sizes_of_bodies():
             client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10241\r\n\r\n")
             equal(client.response().status, 413, "status before the body")
             client.expect_end()
+        chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        with Client(front.address) as client:       # head, too much, and more in one go
+            client.send(chunked, "4000\r\n", "x" * 0x4000, "\r\n0\r\n\r\n")
+            equal(client.response().status, 413, "status of it all at once")
+            client.expect_end()
         equal(origin.request_count(), 0, "requests at the origin")
         with Client(front.address) as client:
-            client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
-                        "2000\r\n", "x" * 0x2000, "\r\n2000\r\n", "x" * 0x2000)
+            client.send(chunked, "2000\r\n", "x" * 0x2000)
+            origin.wait_requests(1)
+            client.send("\r\n2000\r\n", "x" * 0x2000)
             equal(client.response().status, 413, "status within chunks")
             client.expect_end()
         harness.until(lambda: origin.halves == 1, "the origin to see no end")
@@ -159,7 +165,7 @@ def test_send_timeout():
 
 def test_max_connections():
     """At the limit accepting pauses, and resumes when one is gone."""
-    with Front(Origin().address, listener="max_connections = 3", workers=2,
+    with Front(Origin().address, listener="max_connections = 3",
                expect=["not accepting for the moment: max_connections"]) as front:
         clients = [Client(front.address) for _ in range(3)]
         for client in clients:

@@ -347,7 +347,7 @@ static void actor_changed(struct peer *peer) {
 
 static struct actor *actor_new(struct world *w, struct peer *peer, bool client) {
     struct sim *sim = w->sim;
-    static const uint32_t sizes[] = {0, 10, 3000, 40000};
+    static const uint32_t sizes[] = {0, 10, 3000, 20000};
     struct actor *a = mem_zero(sizeof *a);
     assert_true(w->actor_count < 2 * PAIRS_MAX);
     w->actors[w->actor_count++] = a;
