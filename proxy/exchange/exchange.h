@@ -53,6 +53,8 @@ void accesslog_init(struct accesslog *, struct ring *, int fd, bool owned, bool 
 void accesslog_reopen(struct accesslog *, int fd);
 /* Starts writing what is gathered; true when all of it has been written. */
 bool accesslog_flush(struct accesslog *);
+/* Gives up what was not written: who stops does not wait for a reader that does not read. */
+void accesslog_abandon(struct accesslog *);
 void accesslog_fini(struct accesslog *);     /* flushed, or what is left is lost */
 
 /* --- The room: one per ring --------------------------------------------------------------- */

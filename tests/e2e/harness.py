@@ -185,8 +185,8 @@ class Gyre:
         with open(self.err_path, "wb") as err, open(self.out_path, "wb") as out:
             # With this each line starts with its level, as in the journal.
             stat = os.fstat(err.fileno())
-            environment = dict(os.environ, NOTIFY_SOCKET=self.notify_path,
-                               JOURNAL_STREAM=f"{stat.st_dev}:{stat.st_ino}", **(env or {}))
+            environment = {**os.environ, "NOTIFY_SOCKET": self.notify_path,
+                           "JOURNAL_STREAM": f"{stat.st_dev}:{stat.st_ino}", **(env or {})}
             self.process = subprocess.Popen(
                 [*wrap, BINARY, *args], stdin=subprocess.DEVNULL, stdout=stdout or out,
                 stderr=err, env=environment, pass_fds=pass_fds, preexec_fn=preexec)
@@ -261,7 +261,7 @@ class Gyre:
             if not line.startswith("<6>"):
                 check(any(re.search(p, line) for p in USUAL + self.expect), "unexpected:", line)
         for pattern in self.expect:
-            check(re.search(pattern, errors), f"expected {pattern!r} on stderr, got", errors)
+            check(re.search(pattern, errors, re.M), f"expected {pattern!r} on stderr, got", errors)
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))

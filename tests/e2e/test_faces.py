@@ -131,7 +131,7 @@ max_body = -1
 
 [listener a]
 bind = 127.0.0.1:8098
-
+backend = app
 [route r]
 listener = b
 backend = missing
@@ -178,14 +178,15 @@ def test_check_of_what_is_named():
     """Files, users, hosts: what a line names is looked up."""
     web = "[listener web]\nbind = 127.0.0.1:1\nbackend = app\n"
     check_one(web + "certificate = /nowhere.pem\n" + APP, 4, "No such file")
-    check_one(web + f"certificate = {SHARED['cert']}\nkey = /nowhere.key\n" + APP, 5, "No such file")
+    check_one(web + f"certificate = {SHARED['cert']}\nkey = /nowhere.key\n" + APP, "[45]",
+              "No such file")
     check_one(web + f"certificate = {SHARED['cert']}\nkey = {SHARED['key2']}\n" + APP, "[45]",
               "key")
     check_one(web + f"certificate = {SHARED['cert']}\n" + APP, 4, "key")
     check_one(web + f"certificate = {SHARED['key']}\nkey = {SHARED['key']}\n" + APP, 4, "cert")
     check_one(web + f"key = {SHARED['key']}\n" + APP, "[14]", "certificate")
     check_one("[global]\nuser = nobodyatall\n" + web + APP, 2, "no such user|there is no user")
-    check_one("[global]\naccess_log = /nowhere/at.log\n" + web + APP, 2, "No such file")
+    check_one("[global]\naccess_log = /nowhere/at.log\n" + web + APP, 2, "/nowhere")
     check_one(web + "[backend app]\nserver = nowhere.invalid:80\n", 5, "nowhere.invalid")
     check_one("[listener web]\nbind = 127.0.0.1:1\n" + APP, 1, "backend")
     check_one("[listener web]\nbind = 127.0.0.1:1\nbackend = app\nredirect_https = yes\n" + APP,
@@ -250,7 +251,7 @@ def test_port_in_use():
                     f"bind = {address_text(('203.0.113.1', 80))}\nbackend = app\n" + APP)
         rc, _, err = run_gyre("-c", two)
         equal(rc, 1, "exit code")
-        check("two.ini:1: " in err and "two.ini:4: " in err, "both are told:", err)
+        check("two.ini:2: " in err and "two.ini:5: " in err, "both are told:", err)
 
 
 # --- io_uring refused ----------------------------------------------------------------------------

@@ -3,6 +3,7 @@ import contextlib
 import os
 import select
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -106,8 +107,9 @@ class Stream:
         check(not self.have, "bytes after the end:", self.have[:500])
 
     def expect_cut(self):
-        """The connection ends before what was promised: with what came of it."""
-        with contextlib.suppress(ConnectionError):
+        """The connection ends before what was promised: what came of it. (SSLEOFError: TLS that
+        ended without close_notify.)"""
+        with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
             return self.rest()
         taken, self.have = self.have, b""
         return taken

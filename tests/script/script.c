@@ -28,9 +28,10 @@ struct play {
     bool origin_ended[ORIGIN_CONNECTIONS_MAX];   /* by the script */
     uint32_t origin_count;
     struct peer *origin;                         /* the one taken last */
-    bool client_over, mismatch;
+    bool client_finished, mismatch;
     char *text;                                  /* of the step */
     size_t text_len;
+    bool (*cond)(struct play *);
     uint64_t body_at;                            /* bytes of a body that the step has seen */
     char *why;
 };
@@ -284,12 +285,12 @@ static void client_fin(struct play *play) {
         play->mode->tls->finish(play->tls, play->client);
     }
     peer_fin(play->client);
-    play->client_over = true;
+    play->client_finished = true;
 }
 
 static void client_come(struct play *play) {
     play->client = peer_dial(&play->at, NULL);
-    play->client_over = false;
+    play->client_finished = false;
     if (play->script->tls) {
         play->tls = play->mode->tls->begin();
     }
@@ -304,15 +305,26 @@ static void client_go(struct play *play) {
     play->client = NULL;
 }
 
-/* --- Sending steps --------------------------------------------------------------------------- */
+/* --- Time ------------------------------------------------------------------------------------- */
 
-static bool all_is_sent(void *arg) {
+static bool pumped(void *arg) {
     struct play *play = arg;
-    if (play->client != NULL && play->tls != NULL) {
+    if (play->tls != NULL) {
         play->mode->tls->pump(play->tls, play->client);
     }
-    return (play->client == NULL || play->client->state != PEER_DIALING) &&
-           (play->client == NULL || play->client->tx_len == 0) &&
+    return play->cond != NULL && play->cond(play);
+}
+
+/* The client's TLS has work to do whatever the script waits for. */
+static enum peers_end run_until(struct play *play, bool (*cond)(struct play *), uint64_t ms) {
+    play->cond = cond;
+    return peers_run(pumped, play, ms);
+}
+
+/* --- Sending steps --------------------------------------------------------------------------- */
+
+static bool all_is_sent(struct play *play) {
+    return play->client->state != PEER_DIALING && play->client->tx_len == 0 &&
            (play->origin == NULL || play->origin->tx_len == 0);
 }
 
@@ -328,8 +340,8 @@ static void side_send(struct play *play, bool client, const void *bytes, size_t 
         }
         at += n;
         if (play->mode->split) {
-            (void)peers_run(all_is_sent, play, 50);
-            peers_sleep(1);
+            (void)run_until(play, all_is_sent, 50);
+            (void)run_until(play, NULL, 1);
         }
     }
 }
@@ -355,13 +367,12 @@ static bool take_origin(struct play *play, uint32_t server) {
     return true;
 }
 
-static bool origin_is_here(void *arg) {
-    struct play *play = arg;
+static bool origin_is_here(struct play *play) {
     return take_origin(play, (uint32_t)play->step->n);
 }
 
-static bool first_is_here(void *arg) {
-    return take_origin(arg, 0);
+static bool first_is_here(struct play *play) {
+    return take_origin(play, 0);
 }
 
 /* Bodies are taken as they come. */
@@ -377,6 +388,7 @@ static long seen_body(struct play *play, bool client, const uint8_t *p, size_t l
 }
 
 static long seen_chunks(struct play *play, bool client, const char *text, uint64_t body_len) {
+    bool part = play->step->kind == C_SEES_PART || play->step->kind == O_SEES_PART;
     for (;;) {
         size_t len;
         const uint8_t *p = side_bytes(play, client, &len);
@@ -387,15 +399,14 @@ static long seen_chunks(struct play *play, bool client, const char *text, uint64
         }
         side_drop(play, client, (size_t)taken);
         play->body_at += size;
-        if (size == 0) {
+        if (size == 0 || (part && play->body_at == body_len)) {
             return 1;
         }
     }
 }
 
 /* What was expected has come, or something else has. */
-static bool seen(void *arg) {
-    struct play *play = arg;
+static bool seen(struct play *play) {
     bool client = play->step->kind < O_COMES;
     size_t len;
     const uint8_t *p = side_bytes(play, client, &len);
@@ -406,8 +417,8 @@ static bool seen(void *arg) {
         taken = match(play->text, play->text_len, p, len);
         side_drop(play, client, taken > 0 ? (size_t)taken : 0);
         break;
-    case C_SEES_CHUNKS:
-    case O_SEES_CHUNKS:
+    case C_SEES_CHUNKS: case C_SEES_PART:
+    case O_SEES_CHUNKS: case O_SEES_PART:
         taken = seen_chunks(play, client, play->text, play->text_len);
         break;
     case C_SEES_CHUNKS_BODY:
@@ -422,30 +433,26 @@ static bool seen(void *arg) {
     return taken != MATCH_MORE;
 }
 
-static bool client_ended(void *arg) {
-    struct play *play = arg;
+static bool client_ended(struct play *play) {
     size_t len;
     (void)client_bytes(play, &len);
     return play->client->eof || play->client->reset || play->client->state == PEER_REFUSED;
 }
 
-static bool origin_ended(void *arg) {
-    struct play *play = arg;
+static bool origin_ended(struct play *play) {
     return play->origin->eof || play->origin->reset;
 }
 
-static bool was_closed(void *arg) {
-    struct play *play = arg;
+static bool was_closed(struct play *play) {
     return lab_closed(&play->lab, (enum close_reason)play->step->n) > 0;
 }
 
-static bool was_counted(void *arg) {
-    struct play *play = arg;
+static bool was_counted(struct play *play) {
     return lab_stat(&play->lab, (enum stats_counter)play->step->len) == play->step->n;
 }
 
-static bool await(struct play *play, bool (*cond)(void *), const char *what) {
-    if (peers_run(cond, play, play->mode->limit_ms) == PEERS_MET) {
+static bool await(struct play *play, bool (*cond)(struct play *), const char *what) {
+    if (run_until(play, cond, play->mode->limit_ms) == PEERS_MET) {
         return true;
     }
     return wrong(play, what, NULL, 0);
@@ -458,7 +465,7 @@ static bool do_sees(struct play *play) {
     if (!client && play->origin == NULL && !await(play, first_is_here, "no connection came")) {
         return false;
     }
-    enum peers_end end = peers_run(seen, play, play->mode->limit_ms);
+    enum peers_end end = run_until(play, seen, play->mode->limit_ms);
     if (end == PEERS_MET && !play->mismatch) {
         return true;
     }
@@ -469,7 +476,7 @@ static bool do_sees(struct play *play) {
 
 static bool do_sees_nothing(struct play *play) {
     bool client = play->step->kind < O_COMES;
-    peers_sleep(play->step->n);
+    (void)run_until(play, NULL, play->step->n);
     if (!client && play->origin == NULL) {
         return first_is_here(play) ? wrong(play, "a connection came", NULL, 0) : true;
     }
@@ -487,7 +494,6 @@ static bool do_sees_close(struct play *play, bool cut) {
     }
     size_t len;
     const uint8_t *p = client_bytes(play, &len);
-    play->client_over = true;
     if (cut) {
         if (!play->client->reset) {
             return wrong(play, "no reset: the client can not tell that this is not all", p, len);
@@ -507,7 +513,7 @@ static bool do_sees_close(struct play *play, bool cut) {
 static bool do_origin_ends(struct play *play) {
     play->origin_ended[play->origin_count - 1] = true;
     if (play->step->kind != O_SEES_CLOSE) {
-        (void)peers_run(all_is_sent, play, play->mode->limit_ms);
+        (void)run_until(play, all_is_sent, play->mode->limit_ms);
     }
     switch (play->step->kind) {
     case O_FINS:
@@ -531,7 +537,7 @@ static bool do_client(struct play *play) {
         return true;
     case C_RESETS:
         peer_reset(play->client);
-        play->client_over = true;
+        play->client_finished = true;
         return true;
     case C_PAUSES:
     case C_RESUMES:
@@ -569,8 +575,8 @@ static bool step_run(struct play *play) {
     switch (play->step->kind) {
     case C_SENDS: case C_SENDS_BODY: case O_SENDS: case O_SENDS_BODY:
         return do_sends(play);
-    case C_SEES: case C_SEES_BODY: case C_SEES_CHUNKS: case C_SEES_CHUNKS_BODY:
-    case O_SEES: case O_SEES_BODY: case O_SEES_CHUNKS: case O_SEES_CHUNKS_BODY:
+    case C_SEES: case C_SEES_BODY: case C_SEES_CHUNKS: case C_SEES_PART: case C_SEES_CHUNKS_BODY:
+    case O_SEES: case O_SEES_BODY: case O_SEES_CHUNKS: case O_SEES_PART: case O_SEES_CHUNKS_BODY:
         return do_sees(play);
     case C_SEES_NOTHING: case O_SEES_NOTHING:
         return do_sees_nothing(play);
@@ -584,7 +590,7 @@ static bool step_run(struct play *play) {
         peer_pause(play->origin, play->step->kind == O_PAUSES);
         return true;
     case WAITS:
-        peers_sleep(play->step->n);
+        (void)run_until(play, NULL, play->step->n);
         return true;
     case COUNTS_CLOSED: case COUNTS:
         return do_counts(play);
@@ -619,10 +625,11 @@ static struct peer_listener *listen_anywhere(uint32_t backlog) {
 }
 
 static struct peer_listener *listen_unix(void) {
-    struct addr addr = {.len = sizeof addr.sa.un};
-    addr.sa.un.sun_family = AF_UNIX;
-    snprintf(addr.sa.un.sun_path, sizeof addr.sa.un.sun_path, "/tmp/gyre-script-%d.sock",
-             (int)getpid());
+    struct addr addr;
+    const char *why;
+    char path[64];
+    snprintf(path, sizeof path, "unix:/tmp/gyre-script-%d.sock", (int)getpid());
+    ensure(addr_parse(&addr, str_of(path), &why));
     return listen_at(&addr, 64);
 }
 
@@ -694,8 +701,7 @@ static bool gyre_begin(struct play *play) {
     return ok;
 }
 
-static bool all_have_ended(void *arg) {
-    struct play *play = arg;
+static bool all_have_ended(struct play *play) {
     bool all = client_ended(play) || play->client->state == PEER_CLOSED;
     for (uint32_t i = 0; i < play->origin_count; i++) {
         const struct peer *o = play->origins[i];
@@ -725,7 +731,7 @@ static void check_leftovers(struct play *play) {
 
 /* Everybody says FIN, so that gyre need not wait for anybody; then it is told to stop. */
 static void gyre_end(struct play *play) {
-    if (!play->client_over && play->client->state == PEER_OPEN) {
+    if (!play->client_finished && play->client->state == PEER_OPEN) {
         client_fin(play);
     }
     for (uint32_t i = 0; i < play->origin_count; i++) {
@@ -739,7 +745,7 @@ static void gyre_end(struct play *play) {
                 play->why[0] != '\0' ? play->why : "nothing");
         abort();   /* its rings and threads are in the way of whatever comes next */
     }
-    (void)peers_run(all_have_ended, play, 500);
+    (void)run_until(play, all_have_ended, 500);
     check_leftovers(play);
 }
 

@@ -15,10 +15,11 @@
 enum step_kind {
     STEP_END,
     C_SENDS, C_SENDS_BODY, C_FINS, C_RESETS, C_PAUSES, C_RESUMES, C_COMES,
-    C_SEES, C_SEES_BODY, C_SEES_CHUNKS, C_SEES_CHUNKS_BODY, C_SEES_NOTHING, C_SEES_CLOSE,
-    C_SEES_CUT,
+    C_SEES, C_SEES_BODY, C_SEES_CHUNKS, C_SEES_PART, C_SEES_CHUNKS_BODY, C_SEES_NOTHING,
+    C_SEES_CLOSE, C_SEES_CUT,
     O_COMES, O_SENDS, O_SENDS_BODY, O_FINS, O_CLOSES, O_RESETS, O_PAUSES, O_RESUMES,
-    O_SEES, O_SEES_BODY, O_SEES_CHUNKS, O_SEES_CHUNKS_BODY, O_SEES_NOTHING, O_SEES_CLOSE,
+    O_SEES, O_SEES_BODY, O_SEES_CHUNKS, O_SEES_PART, O_SEES_CHUNKS_BODY, O_SEES_NOTHING,
+    O_SEES_CLOSE,
     WAITS, COUNTS_CLOSED, COUNTS
 };
 
@@ -55,6 +56,7 @@ struct script {
 /* A chunked body that joins to this, however it is cut; up to and with the last chunk's line.
  * Trailers and the empty line are for a CX behind it. */
 #define CX_CHUNKS(text) STEP_TEXT_(C_SEES_CHUNKS, text)
+#define CX_PART(text) STEP_TEXT_(C_SEES_PART, text)         /* chunks of it that are not the last */
 #define CX_CHUNKS_BODY(bytes) STEP_N_(C_SEES_CHUNKS_BODY, bytes)
 #define CX_NOTHING(ms) STEP_N_(C_SEES_NOTHING, ms)
 #define CLOSED STEP_N_(C_SEES_CLOSE, 0)                     /* FIN, and nothing before it */
@@ -74,6 +76,7 @@ struct script {
 #define OX(text) STEP_TEXT_(O_SEES, text)
 #define OX_BODY(bytes) STEP_N_(O_SEES_BODY, bytes)
 #define OX_CHUNKS(text) STEP_TEXT_(O_SEES_CHUNKS, text)
+#define OX_PART(text) STEP_TEXT_(O_SEES_PART, text)
 #define OX_CHUNKS_BODY(bytes) STEP_N_(O_SEES_CHUNKS_BODY, bytes)
 #define OX_NOTHING(ms) STEP_N_(O_SEES_NOTHING, ms)
 #define O_CLOSED STEP_N_(O_SEES_CLOSE, 0)                   /* gyre ended it, in whatever way */

@@ -84,13 +84,16 @@ bool sim_addr_taken(const struct sim *, const struct addr *, bool reuseport);
 
 /* --- Descriptors and files of gyre's side ------------------------------------------------- */
 
-enum sim_fd_kind { SIM_FD_FREE, SIM_FD_SOCKET, SIM_FD_LISTENER, SIM_FD_FILE };
+enum sim_fd_kind { SIM_FD_SOCKET, SIM_FD_LISTENER, SIM_FD_FILE, SIM_FD_KINDS };
+
+/* What a descriptor stands for. Ops in flight hold it, as they hold the kernel's struct file. */
 
 struct sim_fd {
     enum sim_fd_kind kind;
     uint32_t op_count;            /* in flight, in any ring */
     bool receiving, sending;      /* at most one of each kind */
     bool closing;                 /* an op_close was given */
+    bool gone;                    /* its number is free; it ends with its last op */
     struct sim_end *end;
     struct sim_listener *listener;
     struct sim_text_file *file;
@@ -104,7 +107,8 @@ struct sim_text_file {
 
 int sim_fd_open(struct sim *, enum sim_fd_kind, struct sim_fd **);   /* or -EMFILE */
 struct sim_fd *sim_fd_at(struct sim *, int fd);                      /* NULL: not open */
-int sim_fd_close(struct sim *, int fd);
+void sim_fd_close(struct sim *, int fd);
+void sim_fd_put(struct sim_fd *);                                    /* one op less */
 struct sim_text_file *sim_text_file_at(struct sim *, const char *path, bool make);
 void sim_text_file_append(struct sim_text_file *, const void *, uint32_t len);
 struct sim *sim_current(void);
@@ -126,7 +130,7 @@ struct sim {
     uint64_t trace_hash;
     bool trace_print;
     struct list_node rings, ends, ends_gone, listeners, files, peers, peer_listeners, alarms;
-    struct sim_fd *fds;
+    struct sim_fd **fds;          /* by number; NULL: free */
     uint32_t fd_cap, fd_open;
     int end_count, ring_count;
     uint16_t next_port;
@@ -142,6 +146,7 @@ uint64_t sim_ring_next_us(struct ring *);
 void sim_ring_turn(struct ring *);
 struct ring *sim_ring_of(struct list_node *);
 uint32_t sim_rings_ops(const struct sim *);
+bool sim_rings_want(const struct sim *, const struct sim_fd *);   /* an op on it that is not cancelled */
 uint32_t sim_rings_segments(const struct sim *);
 
 struct sim_peer;

@@ -10,6 +10,7 @@ struct sim_op {
     struct list_node link;            /* ring.ops */
     struct op *op;
     int fd;
+    struct sim_fd *file;              /* what fd was when the op was armed */
     struct iovec one;                 /* op_send, op_write */
     const struct msghdr *msg;         /* op_sendv: read as late as the kernel may read it */
     const struct addr *to;
@@ -91,6 +92,18 @@ uint32_t sim_rings_ops(const struct sim *sim) {
     return count;
 }
 
+bool sim_rings_want(const struct sim *sim, const struct sim_fd *f) {
+    list_each(ring_node, &sim->rings) {
+        list_each(node, &sim_ring_of(ring_node)->ops) {
+            const struct sim_op *s = container_of(node, struct sim_op, link);
+            if (s->file == f && s->op->state == OP_ARMED) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 uint32_t sim_rings_segments(const struct sim *sim) {
     uint32_t count = 0;
     list_each(node, &sim->rings) {
@@ -116,6 +129,7 @@ static struct sim_op *op_submit(struct ring *ring, struct op *op, enum op_kind k
     struct sim_op *s = mem_zero(sizeof *s);
     s->op = op;
     s->fd = fd;
+    s->file = f;
     list_append(&ring->ops, &s->link);
     sim_note(sim, "arm", ring->index * 16 + (int)kind, fd, 0);
     return s;
@@ -232,7 +246,6 @@ static void attempt_send(struct ring *ring, struct sim_op *s, struct sim_fd *f) 
 
 static void attempt_accept(struct ring *ring, struct sim_op *s, struct sim_fd *f) {
     struct sim *sim = ring->sim;
-    struct sim_listener *listener = f->listener;   /* opening may move f */
     struct sim_fd *opened;
     /* The descriptor is found before the connection: on EMFILE it stays in the backlog. */
     int fd = sim_fault(sim, SIM_EMFILE) ? -EMFILE : sim_fd_open(sim, SIM_FD_SOCKET, &opened);
@@ -240,7 +253,7 @@ static void attempt_accept(struct ring *ring, struct sim_op *s, struct sim_fd *f
         complete(ring, s, fd, NULL, false);
         return;
     }
-    opened->end = sim_listener_take(listener);
+    opened->end = sim_listener_take(f->listener);
     complete(ring, s, fd, NULL, !sim_fault(sim, SIM_DISARM));
 }
 
@@ -274,7 +287,7 @@ static void attempt_write(struct ring *ring, struct sim_op *s, struct sim_fd *f)
 /* When the kernel could complete something of this op; SIM_NEVER: it waits for others. */
 static uint64_t op_ready_us(const struct ring *ring, const struct sim_op *s) {
     struct sim *sim = ring->sim;
-    const struct sim_fd *f = sim_fd_at(sim, s->fd);
+    const struct sim_fd *f = s->file;
     bool now = true;
     switch (s->op->kind) {
     case OP_RECV:
@@ -303,7 +316,7 @@ static uint64_t op_ready_us(const struct ring *ring, const struct sim_op *s) {
 }
 
 static void attempt(struct ring *ring, struct sim_op *s) {
-    struct sim_fd *f = sim_fd_at(ring->sim, s->fd);
+    struct sim_fd *f = s->file;
     switch (s->op->kind) {
     case OP_RECV:
         attempt_recv(ring, s, f);
@@ -319,6 +332,7 @@ static void attempt(struct ring *ring, struct sim_op *s) {
         attempt_connect(ring, s, f);
         break;
     case OP_CLOSE:
+        sim_fd_put(f);
         sim_fd_close(ring->sim, s->fd);
         complete(ring, s, 0, NULL, false);
         break;
@@ -396,11 +410,11 @@ static void reap(struct ring *ring, struct sim_cqe *cqe) {
     struct sim_op *s = cqe->sim_op;
     struct op *op = s->op;
     if (!cqe->armed) {
-        struct sim_fd *f = sim_fd_at(ring->sim, s->fd);
-        if (f != NULL && op->kind != OP_CLOSE) {
-            f->op_count--;
+        struct sim_fd *f = s->file;
+        if (op->kind != OP_CLOSE) {
             f->receiving = f->receiving && op->kind != OP_RECV;
             f->sending = f->sending && op->kind != OP_SEND && op->kind != OP_SENDV;
+            sim_fd_put(f);
         }
         list_remove(&s->link);
         mem_free(s);

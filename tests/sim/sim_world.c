@@ -155,9 +155,11 @@ struct sim *sim_new(uint64_t seed, const struct sim_params *params) {
 }
 
 uint32_t sim_leaks(const struct sim *sim, char *text, uint32_t cap) {
-    uint32_t by_kind[4] = {0};
+    uint32_t by_kind[SIM_FD_KINDS] = {0};
     for (uint32_t i = 0; i < sim->fd_cap; i++) {
-        by_kind[sim->fds[i].kind]++;
+        if (sim->fds[i] != NULL) {
+            by_kind[sim->fds[i]->kind]++;
+        }
     }
     uint32_t ops = sim_rings_ops(sim), segments = sim_rings_segments(sim);
     struct text t = text_on(text, cap > 0 ? cap - 1 : 0);
