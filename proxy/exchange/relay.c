@@ -4,16 +4,24 @@
 /* Half of a tunnel has ended; the other half has so long to say what it still has to say. */
 #define TUNNEL_HALF_MS 10000u
 
+/* Until one side has no more, or the other no room: only then is there somebody who will wake us.
+ * A push makes room in tx at once where its connection has some. */
+static uint32_t pump_bytes(struct stream *to, struct stream *from) {
+    uint32_t moved = 0, room;
+    while (!to->tx_end && from->rx.bytes > 0 && (room = bufq_room(&to->tx)) > 0) {
+        moved += bufq_move(&to->tx, &from->rx, room);
+        if (from->rx.bytes > 0) {
+            to->ops->push(to, NULL);
+        }
+    }
+    return moved;
+}
+
 /* Moves what there is room for. True when something was moved or the end was passed on. */
 static bool pump(struct stream *to, struct stream *from, bool trailers) {
-    uint32_t moved = 0;
-    if (!to->tx_end) {
-        moved = bufq_move(&to->tx, &from->rx, bufq_room(&to->tx));
-    }
+    uint32_t moved = pump_bytes(to, from);
     bool ends = from->rx_ended && from->rx.bytes == 0 && !to->tx_end;
-    if (ends) {
-        to->tx_end = true;
-    }
+    to->tx_end = to->tx_end || ends;
     if (moved > 0 || ends) {
         to->ops->push(to, ends && trailers ? from->trailers : NULL);
     }

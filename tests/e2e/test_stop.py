@@ -5,7 +5,7 @@ import threading
 import time
 
 import harness
-from harness import WAIT_S, Front, check, equal
+from harness import WAIT_S, Front, check, equal, until
 from test_tls import TlsClient
 from wire import Client, Origin
 
@@ -22,6 +22,14 @@ def held_origin():
     return origin
 
 
+def is_refused(address):
+    try:
+        harness.connect(address, 2).close()
+        return False
+    except OSError:
+        return True
+
+
 def test_requests_in_flight_are_finished():
     for signum in (signal.SIGTERM, signal.SIGINT):
         for tls in (False, True):
@@ -36,12 +44,7 @@ def test_requests_in_flight_are_finished():
             front.gyre.wait_told("STOPPING=1")
             idle.expect_end()
             idle.close()
-            refused = False
-            try:
-                harness.connect(front.address, 2).close()
-            except OSError:
-                refused = True
-            check(refused, "it still accepts")
+            until(lambda: is_refused(front.address), "new clients to be refused")
             origin.release.set()
             got = busy.response()
             equal([got.status, got.body], [200, b"/held"], "the answer")

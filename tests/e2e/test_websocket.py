@@ -174,6 +174,7 @@ def test_ends_from_either_side():
         exchange.request()
         exchange.send("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
         word = exchange.take(5)
+        exchange.send("heard")
         if word == b"reset":
             exchange.reset()
         elif word == b"close":
@@ -186,6 +187,8 @@ def test_ends_from_either_side():
             with Client(front.address) as client:
                 equal(client.ask("GET", "/", *UPGRADE).status, 101, "status")
                 client.send(word)
+                if word == "never":
+                    equal(client.take(5), b"heard", "the server's answer")
                 if word == "never":
                     client.reset()
                 else:

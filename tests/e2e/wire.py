@@ -1,12 +1,10 @@
 """HTTP/1 by hand: a client that sends bytes as told, and an origin whose every move is scripted."""
 import contextlib
-import os
 import select
 import socket
 import ssl
 import struct
 import threading
-import time
 
 import harness
 from harness import Failed, check
@@ -64,6 +62,14 @@ class Stream:
                              f"{len(self.have)} of {count} bytes")
         taken, self.have = self.have[:count], self.have[count:]
         return taken
+
+    def skip(self, count):
+        """Reads so many bytes and forgets them."""
+        while count > len(self.have):
+            count -= len(self.have)
+            self.have = b""
+            check(self.fill(), f"the connection ended {count} bytes too early")
+        self.have = self.have[count:]
 
     def take_until(self, mark):
         while mark not in self.have:
@@ -325,18 +331,3 @@ def writable(sock, seconds):
     poll = select.poll()
     poll.register(sock, select.POLLOUT)
     return bool(poll.poll(seconds * 1000))
-
-
-def send_slowly(sock, data, step, seconds):
-    """Sends a few bytes at a time; returns when all is sent, or the peer is gone."""
-    for at in range(0, len(data), step):
-        try:
-            sock.sendall(data[at:at + step])
-        except OSError:
-            return False
-        time.sleep(seconds)
-    return True
-
-
-def random_bytes(count):
-    return os.urandom(count)

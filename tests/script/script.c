@@ -488,6 +488,17 @@ static bool do_sees_nothing(struct play *play) {
     return true;
 }
 
+/* Half of a chunked body must not look like a whole one. */
+static bool drop_half(struct play *play, bool client) {
+    size_t len;
+    const uint8_t *p = side_bytes(play, client, &len);
+    if (len >= 5 && memmem(p, len, "0\r\n\r\n", 5) != NULL) {
+        return wrong(play, "a last chunk before the cut", p, len);
+    }
+    side_drop(play, client, len);
+    return true;
+}
+
 static bool do_sees_close(struct play *play, bool cut) {
     if (!await(play, client_ended, "the connection was not closed")) {
         return false;
@@ -498,11 +509,7 @@ static bool do_sees_close(struct play *play, bool cut) {
         if (!play->client->reset) {
             return wrong(play, "no reset: the client can not tell that this is not all", p, len);
         }
-        if (len >= 5 && memmem(p, len, "0\r\n\r\n", 5) != NULL) {
-            return wrong(play, "a last chunk before the cut", p, len);
-        }
-        side_drop(play, true, len);
-        return true;
+        return drop_half(play, true);
     }
     if (play->client->reset || len > 0) {
         return wrong(play, len > 0 ? "bytes before the end" : "a reset, not a FIN", p, len);
@@ -512,7 +519,7 @@ static bool do_sees_close(struct play *play, bool cut) {
 
 static bool do_origin_ends(struct play *play) {
     play->origin_ended[play->origin_count - 1] = true;
-    if (play->step->kind != O_SEES_CLOSE) {
+    if (play->step->kind != O_SEES_CLOSE && play->step->kind != O_SEES_CUT) {
         (void)run_until(play, all_is_sent, play->mode->limit_ms);
     }
     switch (play->step->kind) {
@@ -526,7 +533,8 @@ static bool do_origin_ends(struct play *play) {
         peer_reset(play->origin);
         return true;
     default:
-        return await(play, origin_ended, "gyre keeps its connection to the server");
+        return await(play, origin_ended, "gyre keeps its connection to the server") &&
+               (play->step->kind == O_SEES_CLOSE || drop_half(play, false));
     }
 }
 
@@ -584,7 +592,7 @@ static bool step_run(struct play *play) {
         return do_sees_close(play, play->step->kind == C_SEES_CUT);
     case O_COMES:
         return await(play, origin_is_here, "no connection came");
-    case O_FINS: case O_CLOSES: case O_RESETS: case O_SEES_CLOSE:
+    case O_FINS: case O_CLOSES: case O_RESETS: case O_SEES_CLOSE: case O_SEES_CUT:
         return do_origin_ends(play);
     case O_PAUSES: case O_RESUMES:
         peer_pause(play->origin, play->step->kind == O_PAUSES);
@@ -681,7 +689,7 @@ static bool gyre_begin(struct play *play) {
              "[global]\nworkers = 1\ndrain_timeout = 2s\n%s[listener web]\nbind = {web}\n%s%s%s"
              "[backend app]\n%s%s%s",
              or_empty(s->global), s->tls ? "certificate = toy.pem\nkey = toy.key\n" : "",
-             has(s->listener, "redirect_https") ? "" : "backend = app\n", or_empty(s->listener),
+             s->bare ? "" : "backend = app\n", or_empty(s->listener),
              s->servers != NULL ? s->servers : "server = {app}\n", or_empty(s->backend),
              or_empty(s->more));
     struct put_in names[] = {{.name = "{web}"}, {.name = "{app}"}, {.name = "{second}"},

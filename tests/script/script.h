@@ -19,7 +19,7 @@ enum step_kind {
     C_SEES_CLOSE, C_SEES_CUT,
     O_COMES, O_SENDS, O_SENDS_BODY, O_FINS, O_CLOSES, O_RESETS, O_PAUSES, O_RESUMES,
     O_SEES, O_SEES_BODY, O_SEES_CHUNKS, O_SEES_PART, O_SEES_CHUNKS_BODY, O_SEES_NOTHING,
-    O_SEES_CLOSE,
+    O_SEES_CLOSE, O_SEES_CUT,
     WAITS, COUNTS_CLOSED, COUNTS
 };
 
@@ -36,6 +36,7 @@ struct script {
     const char *global, *listener, *backend, *more;   /* additions to the ini, by section */
     const char *servers;                          /* instead of "server = {app}" */
     bool tls;                                     /* the client speaks it */
+    bool bare;                                    /* the listener has no backend */
     const struct script_step *steps;
 };
 
@@ -80,6 +81,9 @@ struct script {
 #define OX_CHUNKS_BODY(bytes) STEP_N_(O_SEES_CHUNKS_BODY, bytes)
 #define OX_NOTHING(ms) STEP_N_(O_SEES_NOTHING, ms)
 #define O_CLOSED STEP_N_(O_SEES_CLOSE, 0)                   /* gyre ended it, in whatever way */
+
+/* The same inside of a chunked body: more of it may have come, but not its last chunk. */
+#define O_CUT STEP_N_(O_SEES_CUT, 0)
 
 #define WAIT(ms) STEP_N_(WAITS, ms)
 /* A connection has ended for that reason; a counter stands at n. */

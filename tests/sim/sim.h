@@ -74,7 +74,7 @@ bool sim_step(struct sim *);
 enum peers_end sim_run_until(struct sim *, bool (*cond)(void *), void *arg, uint64_t limit_ms);
 /* Calls fn between turns once that time has come. */
 void sim_after(struct sim *, uint64_t ms, void (*fn)(void *), void *arg);
-/* The end of a descriptor whose connection a test wants reset at both ends. */
+/* Resets the connection of a descriptor, as seen at both its ends. */
 void sim_break(struct sim *, int fd);
 
 /* Everything that happened, in order, as one number: equal seeds give equal hashes. SIM_TRACE=1 in

@@ -73,7 +73,7 @@ void sim_end_close(struct sim_end *);
 void sim_end_break(struct sim_end *);      /* both ends are reset */
 /* The next time at which something arrives. */
 uint64_t sim_end_next_us(const struct sim_end *);
-void sim_ends_reap(struct sim *);    /* sets aside those to which nothing can happen any more */
+void sim_ends_reap(struct sim *);    /* those to which nothing can happen any more */
 void sim_ends_free(struct sim *);
 
 struct sim_listener *sim_listener_new(struct sim *, const struct addr *, uint32_t backlog,
@@ -129,7 +129,7 @@ struct sim {
     uint64_t hits[SIM_FAULT_COUNT];
     uint64_t trace_hash;
     bool trace_print;
-    struct list_node rings, ends, ends_gone, listeners, files, peers, peer_listeners, alarms;
+    struct list_node rings, ends, listeners, files, peers, peer_listeners, alarms;
     struct sim_fd **fds;          /* by number; NULL: free */
     uint32_t fd_cap, fd_open;
     int end_count, ring_count;

@@ -139,7 +139,6 @@ struct sim *sim_new(uint64_t seed, const struct sim_params *params) {
     sim->trace_print = print != NULL && strcmp(print, "1") == 0;
     list_init(&sim->rings);
     list_init(&sim->ends);
-    list_init(&sim->ends_gone);
     list_init(&sim->listeners);
     list_init(&sim->files);
     list_init(&sim->peers);
