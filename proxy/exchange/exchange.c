@@ -23,11 +23,23 @@ enum step exchange_fail(struct exchange *e, enum close_reason why) {
     return STEP_done;
 }
 
-/* The client's side broke. Where gyre itself stopped reading (a body too long, too slow) the
- * client is still there and gets its answer. */
+/* Where gyre itself stopped reading the client is still there and gets its answer. */
+static bool client_listens(enum close_reason why) {
+    return why == CLOSE_BODY_TIMEOUT || why == CLOSE_BODY_TOO_LARGE || why == CLOSE_BAD_REQUEST;
+}
+
+/* The client's side broke. */
 static enum step exchange_down_lost(struct exchange *e) {
+    enum close_reason why = e->down->why;
     e->down->ready &= (uint8_t)~STREAM_LOST;
-    return exchange_fail(e, e->down->why);
+    if (client_listens(why)) {
+        return exchange_fail(e, why);
+    }
+    if (e->why == CLOSE_NONE) {
+        e->why = (uint8_t)why;
+    }
+    e->cut = true;
+    return STEP_done;
 }
 
 static void exchange_free(struct exchange *e) {

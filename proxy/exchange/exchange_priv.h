@@ -51,6 +51,7 @@ enum step exchange_fail(struct exchange *, enum close_reason);
 
 /* relay.c: moves what can be moved. */
 void relay_request(struct exchange *);       /* down to up */
+bool relay_client_owes(const struct exchange *);   /* it is its turn, not the server's */
 
 /* reply.c */
 uint16_t reply_status(enum close_reason);

@@ -46,14 +46,22 @@ void relay_request(struct exchange *e) {
     e->uploading = !e->up->tx_end;
 }
 
-/* The client's slowness is not the server's: time runs only while the client has taken all. */
+/* While the client owes the rest of its body, its own body_timeout runs. Who waits for a 100 owes
+ * nothing yet: it is the server's turn. */
+bool relay_client_owes(const struct exchange *e) {
+    bool asked = !e->request->expect_continue || e->up->tx_bytes > 0;
+    return e->uploading && asked && bufq_room(&e->up->tx) > 0;
+}
+
+/* The client's slowness is not the server's: time runs only while the client has taken all, and
+ * has sent all. */
 static bool relay_is_late(struct exchange *e) {
     if (!e->late) {
         return false;
     }
     e->late = false;
     uint64_t now = ring_now_us(e->room->ring);
-    if (bufq_room(&e->down->tx) == 0) {
+    if (bufq_room(&e->down->tx) == 0 || relay_client_owes(e)) {
         e->moved_us = now;
     }
     uint64_t waited_ms = (now - e->moved_us) / 1000;

@@ -115,6 +115,7 @@ static enum step response_lost(struct exchange *e) {
         return exchange_fail(e, e->up->why);
     }
     e->retried = true;
+    e->uploading = e->request->body != BODY_NONE;   /* its end may have gone: it goes again */
     stats_add(ring_stats(e->room->ring), STAT_RETRIED, 1);
     lease_end(&e->lease, e->up->why);
     e->up = NULL;
@@ -128,7 +129,11 @@ static bool response_is_late(struct exchange *e) {
         return false;
     }
     e->late = false;
-    uint64_t waited_ms = (ring_now_us(e->room->ring) - e->moved_us) / 1000;
+    uint64_t now = ring_now_us(e->room->ring);
+    if (relay_client_owes(e)) {
+        e->moved_us = now;
+    }
+    uint64_t waited_ms = (now - e->moved_us) / 1000;
     if (waited_ms >= e->backend->response_ms) {
         return true;
     }
@@ -144,6 +149,7 @@ static enum step response_head(struct exchange *e) {
     rewrite_response(head);
     e->down->ops->send_head(e->down, head);
     if (head->status < 200 && head->status != 101) {
+        e->request->expect_continue = e->request->expect_continue && head->status != 100;
         e->up->ops->pull(e->up);   /* interim: the final one is still to come */
         return STEP_response;
     }

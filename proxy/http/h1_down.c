@@ -129,6 +129,9 @@ static void down_dead(struct h1_down *s, enum close_reason why) {
         down_free(s);
         return;
     }
+    /* A client that was still to get its answer (its body is too large) is gone now as well, and
+     * whoever waits for that answer to leave must hear of it. */
+    s->stream->stream.why = CLOSE_NONE;
     stream_lost(s->http, &s->stream->stream, why);
 }
 
@@ -460,7 +463,9 @@ static void down_release(struct stream *stream, enum close_reason why) {
     struct h1_down *s = down_of(stream);
     struct h1_down_stream *st = s->stream;
     bool answered = st->tx.done, begun = st->tx.head_sent;
-    bool keep = why == CLOSE_NONE && answered && st->keep && st->read.phase == H1_END;
+    /* The answer may have promised more before it was known that gyre stops. */
+    bool keep = why == CLOSE_NONE && answered && st->keep && st->read.phase == H1_END &&
+                !s->draining;
     down_stream_free(s);
     if (s->wire == NULL) {
         down_free(s);
@@ -511,7 +516,8 @@ static void down_kill(struct session *session, enum close_reason why) {
     struct h1_down *s = (struct h1_down *)session;
     ensure_magic(session, SESSION_MAGIC);
     if (s->wire != NULL) {
-        s->wire->reset = s->stream != NULL && s->stream->tx.head_sent && !s->stream->tx.done;
+        s->wire->reset = s->stream != NULL && s->stream->tx.head_sent &&
+                         !(s->stream->tx.done && wire_flushed(s->wire));
         down_dead(s, why);
     }
 }

@@ -11,6 +11,7 @@ struct h1_up_stream {
     bool interim;                 /* the head in hand is not the last one */
     bool switching;               /* it is a 101 */
     bool keep;                    /* the server keeps the connection */
+    bool waited;                  /* the connection stood idle before */
     struct str upgrade;           /* the protocol that was asked for */
     struct h1_tx tx;
     struct h1_read read;
@@ -216,7 +217,7 @@ static void up_ended(struct h1_up *s) {
         stream_lost(s->http, stream, s->wire->why);
     } else if (nothing) {
         /* The race of a kept connection: the server closed it while our request was on its way. */
-        stream->may_retry = s->session.served > 0;
+        stream->may_retry = st->waited;
         stream_lost(s->http, stream, CLOSE_BACKEND_CLOSED);
     } else {
         stream_lost(s->http, stream, CLOSE_BACKEND_CUT);
@@ -392,6 +393,7 @@ static struct stream *up_open(struct session *session, struct task *owner) {
     st->session = s;
     st->interim_count = 0;
     st->switching = st->keep = false;
+    st->waited = session->served > 0 || ring_now_ms(s->http->ring) > session->since_ms;
     st->upgrade = STR("");
     st->tx = (struct h1_tx){.framing = H1_TX_NONE};
     st->read.no_body = false;

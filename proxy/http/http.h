@@ -160,7 +160,7 @@ struct stream {
     struct task *owner;          /* woken, never called */
     uint8_t ready;               /* enum stream_ready, a set; the owner clears what it dealt with */
     uint8_t why;                 /* enum close_reason, with STREAM_LOST */
-    bool may_retry;              /* up, LOST: no byte of a response came, on a reused connection */
+    bool may_retry;              /* up, LOST: no byte of a response came, on a kept connection */
     bool tx_end;                 /* set by the owner: what is in tx is the last */
     bool tell_sent;              /* set by the owner: wake me with SENT (default: yes) */
     bool rx_ended;               /* END was set at some time */

@@ -18,6 +18,7 @@ static void net_sweep_fired(struct timer *timer) {
         struct wire *w = container_of(node, struct wire, sends);
         uint64_t stood = now - w->progress_ms;
         if (stood >= w->limits->send_ms) {
+            w->reset = true;   /* a FIN behind what has gone would look like the end of it all */
             wire_lost(w, CLOSE_SEND_TIMEOUT);
         } else if (stood >= STALLED_MS) {
             bufq_settle(&w->tx);
@@ -65,6 +66,7 @@ bool net_is_empty(const struct net *net) {
 void net_shut_endings(struct net *net) {
     for (struct list_node *node; (node = list_first(&net->endings)) != NULL;) {
         struct wire *w = container_of(node, struct wire, endings);
+        w->reset = w->reset || !wire_flushed(w);
         wire_shut(w, w->why);
     }
 }

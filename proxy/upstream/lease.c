@@ -30,7 +30,6 @@ static bool lease_open(struct lease *lease, struct session *session) {
     }
     lease->session = session;
     lease->stream = stream;
-    lease->reused = session->served > 0;
     lease->ready_us = ring_now_us(lease->room->ring);
     lease->state = LEASE_READY;
     return true;
@@ -41,6 +40,7 @@ static bool lease_reuse(struct lease *lease) {
     if (session == NULL || !lease_open(lease, session)) {
         return false;
     }
+    lease->reused = true;
     stats_add(ring_stats(lease->room->ring), STAT_REUSED, 1);
     return true;
 }
@@ -58,8 +58,7 @@ static bool lease_dial(struct lease *lease) {
 }
 
 /* Picks the next server and gets as far with it as can be without waiting. */
-static void lease_next(struct lease *lease, bool fresh, const struct server *avoid,
-                       enum close_reason last) {
+static void lease_next(struct lease *lease, const struct server *avoid, enum close_reason last) {
     struct server *server = balance_pick(lease->room, lease->backend, lease->tried, avoid);
     if (server == NULL || lease->tries >= lease->backend->server_count) {
         lease_fail(lease, last);
@@ -71,7 +70,7 @@ static void lease_next(struct lease *lease, bool fresh, const struct server *avo
         lease->tried |= (uint64_t)1 << server->index;
     }
     count_request(lease, 1);
-    if ((!fresh && lease_reuse(lease)) || lease_dial(lease)) {
+    if ((!lease->fresh && lease_reuse(lease)) || lease_dial(lease)) {
         return;
     }
     count_request(lease, -1);
@@ -86,15 +85,17 @@ static void lease_dialed_run(struct task *task) {
     if (lease->state != LEASE_WAITING || (!session->up && !session->dead)) {
         return;
     }
-    if (session->dead || !lease_open(lease, session)) {
-        enum close_reason why = session->dead ? (enum close_reason)session->why : CLOSE_NO_MEMORY;
-        if (session->dead) {
+    bool dead = session->dead;
+    /* Up, and of no use: the server has ended it at once, or spoke first. The pool has it then. */
+    enum close_reason why = session->up ? CLOSE_BACKEND_CLOSED : (enum close_reason)session->why;
+    if (dead || !lease_open(lease, session)) {
+        if (dead) {
             session_forget(session);
         }
         lease->session = NULL;
         stats_add(ring_stats(room->ring), STAT_DIAL_FAILED, 1);
         count_request(lease, -1);
-        lease_next(lease, false, NULL, why);
+        lease_next(lease, NULL, why);
     }
     if (lease->state != LEASE_WAITING) {
         task_wake(room->ring, lease->owner);
@@ -104,11 +105,12 @@ static void lease_dialed_run(struct task *task) {
 void lease_ask(struct lease *lease, struct upstream *room, struct backend *backend,
                const struct pick *pick, struct task *owner) {
     ensure_magic(room, UPSTREAM_MAGIC);
-    *lease = (struct lease){.room = room, .backend = backend, .owner = owner};
+    *lease = (struct lease){.room = room, .backend = backend, .owner = owner,
+                            .fresh = pick->fresh};
     lease->asked_us = ring_now_us(room->ring);
     task_init(&lease->dialed, lease_dialed_run);
     room->leases++;
-    lease_next(lease, pick->fresh, pick->avoid, CLOSE_NO_SERVER);
+    lease_next(lease, pick->avoid, CLOSE_NO_SERVER);
 }
 
 void lease_end(struct lease *lease, enum close_reason why) {

@@ -75,7 +75,8 @@ enum lease_state { LEASE_NONE, LEASE_WAITING, LEASE_READY, LEASE_FAILED };
 struct lease {
     uint8_t state;                  /* enum lease_state */
     uint8_t why;                    /* enum close_reason, with FAILED */
-    bool reused;                    /* the stream is on a connection that served before */
+    bool fresh;                     /* of its pick, for every server that is tried */
+    bool reused;                    /* the stream is on a connection that was kept */
     struct upstream *room;
     struct backend *backend;
     struct server *server;          /* the one picked last */

@@ -75,12 +75,6 @@ def client_made(client):
     _now["clients"].append(client)
 
 
-def is_sanitized():
-    """Whether the binary under test keeps what it frees, to find who still uses it."""
-    with open(BINARY, "rb") as file:
-        return b"__asan_init" in file.read()
-
-
 def path(name):
     return os.path.join(_now["folder"], name)
 

@@ -1,4 +1,4 @@
-"""Requests that are malformed, or ambiguous, or not gyre's: refused, and nothing of them goes on."""
+"""Requests that are malformed, ambiguous, or not gyre's: refused, and nothing of them goes on."""
 import harness
 from harness import Front, check, equal
 from wire import Client, Origin

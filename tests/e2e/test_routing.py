@@ -50,7 +50,8 @@ def test_hosts_and_paths():
                     ("exact.test.", "/", "exact"), ("also.test", "/p/", "exact"),
                     ("x.test", "/", "wild"), ("a.b.test", "/p/", "wild"),
                     ("x.deep.test", "/", "deep"), ("a.b.deep.test", "/", "deep"),
-                    ("deep.test", "/", "wild"), ("test", "/", "app"), ("xexact.test.org", "/", "app"),
+                    ("deep.test", "/", "wild"), ("test", "/", "app"),
+                    ("xexact.test.org", "/", "app"),
                     ("other.org", "/", "app"), ("other.org", "/p", "app"),
                     ("other.org", "/p/", "path"), ("other.org", "/p/x?y", "path"),
                     ("other.org", "/p/longer/x", "longer"), ("other.org", "/P/", "app"),
@@ -104,7 +105,8 @@ def test_redirects():
         with Client(plain) as client:
             for target in ("/", "/a%20b?c=d"):
                 got = client.ask("GET", target, host="one.test:8080")
-                equal([got.status, got.get("Location")], [308, "https://one.test" + target], "to 443")
+                equal([got.status, got.get("Location")], [308, "https://one.test" + target],
+                      "to 443")
             got = client.ask("POST", "/post", body=b"x" * 100000)
             equal(got.status, 308, "POST")
         with Client(other) as client:

@@ -133,6 +133,19 @@ def test_idle_clients_do_not_hold_it_up():
     return f"{took:.1f} s"
 
 
+def test_stop_right_behind_an_answer():
+    """A client that has its answer before gyre knows that it was sent: its connection ends, too."""
+    origin = Origin()
+    for _ in range(15):
+        front = Front(origin.address)
+        with Client(front.address) as client:
+            client.ask()
+            front.gyre.process.send_signal(signal.SIGTERM)
+            client.expect_end()
+        front.gyre.wait_exit()
+        front.gyre.judge(0)
+
+
 def test_hangup_goes_on():
     with Front(Origin().address, expect=["SIGHUP.*reload"]) as front:
         with Client(front.address) as client:
@@ -157,5 +170,6 @@ def test_stop_while_it_starts():
         time.sleep(0.004 * i)       # no condition to wait for: the moment itself is the test
         gyre.process.send_signal(signal.SIGTERM)
         rc = gyre.wait_exit()
-        check(rc in (0, -signal.SIGTERM), rc)       # before it listens to signals: that is how it dies
+        # Before it listens to signals it dies of one, as anybody does.
+        check(rc in (0, -signal.SIGTERM), rc)
         gyre.judge(rc)

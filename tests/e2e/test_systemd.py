@@ -156,8 +156,8 @@ def test_user():
     os.mkdir(path("log"), 0o777)
     os.chmod(path("log"), 0o777)
     with Gyre(ini_for(address_text(address), glob=f"user = nobody\naccess_log = {log}")) as gyre:
-        equal(ids(gyre.pid), {("\t".join([str(user.pw_uid)] * 4), "\t".join([str(user.pw_gid)] * 4))},
-              "ids")
+        wanted = tuple("\t".join([str(n)] * 4) for n in (user.pw_uid, user.pw_gid))
+        equal(ids(gyre.pid), {wanted}, "ids")
         with open(f"/proc/{gyre.pid}/status", encoding="utf-8") as file:
             status = file.read()
         equal(re.search(r"CapEff:\s+(\w+)", status).group(1), "0" * 16, "capabilities")

@@ -20,7 +20,7 @@ enum step_kind {
     O_COMES, O_SENDS, O_SENDS_BODY, O_FINS, O_CLOSES, O_RESETS, O_PAUSES, O_RESUMES,
     O_SEES, O_SEES_BODY, O_SEES_CHUNKS, O_SEES_PART, O_SEES_CHUNKS_BODY, O_SEES_NOTHING,
     O_SEES_CLOSE, O_SEES_CUT,
-    WAITS, COUNTS_CLOSED, COUNTS
+    WAITS, STOPS, COUNTS_CLOSED, COUNTS
 };
 
 struct script_step {
@@ -28,11 +28,12 @@ struct script_step {
     const char *text;
     size_t len;
     uint64_t n;
+    enum stats_counter counter;
     int line;               /* where it is written */
 };
 
 struct script {
-    const char *name, *why;                       /* what it shows; the rule behind it */
+    const char *name, *why;    /* what it shows; the rule: an RFC and its section, a CVE */
     const char *global, *listener, *backend, *more;   /* additions to the ini, by section */
     const char *servers;                          /* instead of "server = {app}" */
     bool tls;                                     /* the client speaks it */
@@ -86,10 +87,11 @@ struct script {
 #define O_CUT STEP_N_(O_SEES_CUT, 0)
 
 #define WAIT(ms) STEP_N_(WAITS, ms)
+#define STOP STEP_N_(STOPS, 0)                              /* no counting after it */
 /* A connection has ended for that reason; a counter stands at n. */
 #define WHY(reason) STEP_N_(COUNTS_CLOSED, CLOSE_##reason)
-#define STAT_IS(counter, value) {.kind = COUNTS, .text = #counter, .len = STAT_##counter, \
-                                 .n = (value), .line = __LINE__}
+#define STAT_IS(which, value)                                                                     \
+    {.kind = COUNTS, .counter = STAT_##which, .n = (value), .line = __LINE__}
 
 /* What gyre adds to a request of an HTTP/1.1 client from 127.0.0.1. */
 #define UP_FROM(version, host, proto)                                                             \
@@ -143,7 +145,8 @@ struct script_mode {
 
 #define SCRIPT_TEXT_MAX 16384
 
-/* Plays it: a gyre of its own, which has nothing left at the end. False: why says what was wrong. */
+/* Plays it, on a gyre of its own that has nothing left at the end. False: why says what was
+ * wrong. */
 bool script_play(const struct script *, const struct script_mode *, char why[SCRIPT_TEXT_MAX]);
 
 #endif

@@ -38,7 +38,7 @@ static struct socket_peer *of(struct peer *peer) {
     return container_of(peer, struct socket_peer, peer);
 }
 
-/* --- Birth and death ------------------------------------------------------------------------- */
+/* --- Birth and death --------------------------------------------------------------------- */
 
 static struct socket_peer *peer_new(int fd, enum peer_state state) {
     struct socket_peer *p = mem_zero(sizeof *p);
@@ -112,7 +112,7 @@ void peer_free(struct peer *peer) {
     }
 }
 
-/* --- What a script does ---------------------------------------------------------------------- */
+/* --- What a script does ------------------------------------------------------------------ */
 
 void peer_send(struct peer *peer, const void *bytes, size_t len) {
     struct socket_peer *p = of(peer);
@@ -156,7 +156,7 @@ bool peer_has(const struct peer *peer, const char *text) {
     return peer->rx_len > 0 && memmem(peer->rx, peer->rx_len, text, strlen(text)) != NULL;
 }
 
-/* --- A move ---------------------------------------------------------------------------------- */
+/* --- A move ------------------------------------------------------------------------------ */
 
 static short wanted(const struct socket_peer *p) {
     const struct peer *peer = &p->peer;
@@ -230,7 +230,7 @@ static void peer_act(struct socket_peer *p, short events) {
     }
 }
 
-/* --- Listeners ------------------------------------------------------------------------------- */
+/* --- Listeners --------------------------------------------------------------------------- */
 
 struct peer_listener *peer_listen(const struct addr *addr, uint32_t backlog) {
     int family = addr->sa.any.sa_family, one = 1;
@@ -294,7 +294,7 @@ void peer_listener_close(struct peer_listener *listener) {
     mem_free(l);
 }
 
-/* --- The world: this machine ------------------------------------------------------------------ */
+/* --- The world: this machine ------------------------------------------------------------- */
 
 struct polled {
     struct pollfd fds[POLLED_MAX];

@@ -75,7 +75,8 @@ static const struct script scripts[] = {
         C(POST("/a", CHUNKED, "0\r\n\r\n")), OX(POSTED("/a", CHUNKED)), OX_CHUNKS(""), OX("\r\n"),
         O(OK_), CX(OKD), KEPT)},
     {"chunk extensions end here", "9112 7.1.1", .steps = STEPS(
-        C(POST("/a", CHUNKED, "5;a=b;c=\"d e\"\r\nhello\r\n0;x\r\n\r\n")), OX(POSTED("/a", CHUNKED)),
+        C(POST("/a", CHUNKED, "5;a=b;c=\"d e\"\r\nhello\r\n0;x\r\n\r\n")),
+        OX(POSTED("/a", CHUNKED)),
         OX_CHUNKS("hello"), OX("\r\n"), O(OK_), CX(OKD), KEPT)},
     {"CHUNKED in any case", "9112 7", .steps = STEPS(
         C(POST("/a", "TRANSFER-encoding: ChunKed\r\n", "2\r\nhi\r\n0\r\n\r\n")),
@@ -99,7 +100,8 @@ static const struct script scripts[] = {
 
     /* Responses with bodies. */
     {"a chunked response is framed anew", "9112 7.1", .steps = STEPS(
-        C(GET("/a")), OX(GOT("/a")), O(STATUS CHUNKED "\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n"),
+        C(GET("/a")), OX(GOT("/a")),
+        O(STATUS CHUNKED "\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n"),
         CX(STATUS DATE CHUNKED "\r\n"), CX_CHUNKS("hello world"), CX("\r\n"), KEPT)},
     {"a response without bytes", "9112 6.2", .steps = STEPS(
         C(GET("/a")), OX(GOT("/a")), O(STATUS LENGTH(0) "\r\n"), CX(STATUS DATE LENGTH(0) "\r\n"),
@@ -108,14 +110,16 @@ static const struct script scripts[] = {
         C(GET("/a")), OX(GOT("/a")), O(STATUS CHUNKED "\r\n0\r\n\r\n"),
         CX(STATUS DATE CHUNKED "\r\n"), CX_CHUNKS(""), CX("\r\n"), KEPT)},
     {"a response until close becomes a chunked one", "9112 6.3", .steps = STEPS(
-        C(GET("/a")), OX(GOT("/a")), O(STATUS "\r\nhello"), CX(STATUS DATE CHUNKED "\r\n"), O(" you"),
+        C(GET("/a")), OX(GOT("/a")), O(STATUS "\r\nhello"), CX(STATUS DATE CHUNKED "\r\n"),
+        O(" you"),
         O_FIN, CX_CHUNKS("hello you"), CX("\r\n"), KEPT_BY_CLIENT)},
     {"a response until close without bytes", "9112 6.3", .steps = STEPS(
         C(GET("/a")), OX(GOT("/a")), O(STATUS "\r\n"), O_FIN, CX(STATUS DATE CHUNKED "\r\n"),
         CX_CHUNKS(""), CX("\r\n"), KEPT_BY_CLIENT)},
     {"a response streams: an event goes on at once", "-", .steps = STEPS(
         C(GET("/a")), OX(GOT("/a")), O(STATUS CHUNKED "\r\n"), CX(STATUS DATE CHUNKED "\r\n"),
-        O("9\r\ndata: 1\n\n\r\n"), CX_PART("data: 1\n\n"), CX_NOTHING(20), O("9\r\ndata: 2\n\n\r\n"),
+        O("9\r\ndata: 1\n\n\r\n"), CX_PART("data: 1\n\n"), CX_NOTHING(20),
+        O("9\r\ndata: 2\n\n\r\n"),
         CX_PART("data: 2\n\n"), O("0\r\n\r\n"), CX_CHUNKS(""), CX("\r\n"), KEPT)},
     {"a large response", "-", .steps = STEPS(
         C(GET("/a")), OX(GOT("/a")), O(STATUS LENGTH(300000) "\r\n"), O_BODY(300000),
@@ -164,7 +168,8 @@ static const struct script scripts[] = {
         C(GET("/a")), OX(GOT("/a")), O("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"),
         CX("HTTP/1.1 204 No Content\r\n" DATE "\r\n"), KEPT)},
     {"304 keeps its length and has no body", "9110 15.4.5", .steps = STEPS(
-        C(GET("/a")), OX(GOT("/a")), O("HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nContent-Length: 99\r\n\r\n"),
+        C(GET("/a")), OX(GOT("/a")), 
+        O("HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nContent-Length: 99\r\n\r\n"),
         CX("HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\n" DATE LENGTH(99) "\r\n"), KEPT)},
     {"205 without a body", "9110 15.3.6", .steps = STEPS(
         C(GET("/a")), OX(GOT("/a")), O("HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n"),
@@ -186,14 +191,15 @@ static const struct script scripts[] = {
         C(GET("/a")), OX(GOT("/a")), O(STATUS CHUNKED "\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\n\r\n"),
         CX(STATUS DATE CHUNKED "\r\n"), CX_CHUNKS("ok"), CX("\r\n"), KEPT)},
     {"fields that are no trailers are dropped from a response's", "9110 6.5.1", .steps = STEPS(
-        C(GET_TE), OX(GOT_TE), O(STATUS CHUNKED "\r\n2\r\nok\r\n0\r\nSet-Cookie: a=b\r\nX-Sum: 7\r\n"
+        C(GET_TE), OX(GOT_TE), 
+        O(STATUS CHUNKED "\r\n2\r\nok\r\n0\r\nSet-Cookie: a=b\r\nX-Sum: 7\r\n"
           "Location: /x\r\nConnection: X-Sum\r\n\r\n"),
         CX(STATUS DATE CHUNKED "\r\n"), CX_CHUNKS("ok"), CX("X-Sum: 7\r\n\r\n"), KEPT)},
     {"TE names only what gyre means", "9110 10.1.4", .steps = STEPS(
         C("GET /a HTTP/1.1\r\nHost: a\r\nTE: gzip;q=0.5, trailers\r\nConnection: TE\r\n\r\n"),
         OX(GOT_TE), O(OK_), CX(OKD),
-        C("GET /a HTTP/1.1\r\nHost: a\r\nTE: gzip\r\nConnection: TE\r\n\r\n"), OX(GOT("/a")), O(OK_),
-        CX(OKD), KEPT)},
+        C("GET /a HTTP/1.1\r\nHost: a\r\nTE: gzip\r\nConnection: TE\r\n\r\n"), OX(GOT("/a")),
+        O(OK_), CX(OKD), KEPT)},
 
     /* HTTP/1.0. */
     {"an HTTP/1.0 client: served, then closed", "9112 9.3", .steps = STEPS(
@@ -226,7 +232,8 @@ static const struct script scripts[] = {
         O_CLOSED, KEPT_BY_CLIENT)},
     {"an HTTP/1.0 server that says keep-alive is kept", "9112 9.3", .steps = STEPS(
         C(GET("/a")), OX(GOT("/a")),
-        O("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok"), CX(OKD), KEPT)},
+        O("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok"), CX(OKD),
+        KEPT)},
     {"an HTTP/1.0 server until close", "9112 6.3", .steps = STEPS(
         C(GET("/a")), OX(GOT("/a")), O("HTTP/1.0 200 OK\r\n\r\nhello"), O_CLOSE,
         CX(STATUS DATE CHUNKED "\r\n"), CX_CHUNKS("hello"), CX("\r\n"), KEPT_BY_CLIENT)},
@@ -238,7 +245,8 @@ static const struct script scripts[] = {
     /* Interim responses. */
     {"103 goes before its answer", "9110 15.2", .steps = STEPS(
         C(GET("/a")), OX(GOT("/a")), O("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"),
-        CX("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"), CX_NOTHING(20), O(OK_), CX(OKD), KEPT)},
+        CX("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"), CX_NOTHING(20), O(OK_), CX(OKD),
+        KEPT)},
     {"several 1xx in one piece with their answer", "9110 15.2", .steps = STEPS(
         C(GET("/a")), OX(GOT("/a")), O("HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\n"
           "Link: </x>\r\n\r\nHTTP/1.1 199 Whatever\r\n\r\n" OK_),

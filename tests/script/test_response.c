@@ -12,6 +12,14 @@
 #define FIFTY(x) TEN(x) TEN(x) TEN(x) TEN(x) TEN(x)
 #define MUCH (GYRE_ON_SIM ? 1000000 : 16000000)   /* more than all buffers on the way hold */
 
+/* A response that gyre has and its client does not take: all of it, where the size of what lies
+ * between is known, else more than that. */
+#if GYRE_ON_SIM
+#define QUEUED O_BODY(300000), O_FIN
+#else
+#define QUEUED O_BODY(MUCH)
+#endif
+
 /* A malformed head is no answer, and its connection is of no more use; the client's is. */
 #define BAD(what, rule, bytes)                                                                    \
     {what, rule, .steps = STEPS(ASKS, O(bytes), PAGE("502", "Bad Gateway"), O_CLOSED,             \
@@ -184,28 +192,28 @@ static const struct script scripts[] = {
      .backend = "connect_timeout = 60ms\n", .steps = STEPS(C(GET("/a")),
         PAGE("504", "Gateway Timeout"), WHY(CONNECT_TIMEOUT))},
     {"connect_timeout: the next server", "-", .servers = "server = {full}\nserver = {app}\n",
-     .backend = "connect_timeout = 60ms\nbalance = round_robin\n", .steps = STEPS(
+     .backend = "connect_timeout = 150ms\nbalance = round_robin\n", .steps = STEPS(
         SERVES("/a"), SERVES("/b"), SERVES("/c"))},
 
     /* Time. */
-    {"response_timeout: 504", "-", .backend = "response_timeout = 80ms\n", .steps = STEPS(
+    {"response_timeout: 504", "-", .backend = "response_timeout = 300ms\n", .steps = STEPS(
         ASKS, PAGE("504", "Gateway Timeout"), O_CLOSED, WHY(RESPONSE_TIMEOUT), KEPT_BY_CLIENT)},
     {"response_timeout: half a head is no byte of response", "-",
-     .backend = "response_timeout = 80ms\n", .steps = STEPS(
+     .backend = "response_timeout = 300ms\n", .steps = STEPS(
         ASKS, O(STATUS), PAGE("504", "Gateway Timeout"), O_CLOSED, KEPT_BY_CLIENT)},
-    {"response_timeout: a 103 is no answer", "-", .backend = "response_timeout = 120ms\n",
+    {"response_timeout: a 103 is no answer", "-", .backend = "response_timeout = 300ms\n",
      .steps = STEPS(ASKS, O("HTTP/1.1 103 Early Hints\r\n\r\n"),
         CX("HTTP/1.1 103 Early Hints\r\n\r\n"), PAGE("504", "Gateway Timeout"), O_CLOSED)},
     {"response_timeout runs from the end of the request", "-",
-     .backend = "response_timeout = 120ms\n", .steps = STEPS(
-        POSTS(15, "hello"), WAIT(80), C("world"), OX("world"), WAIT(80), C("again"), OX("again"),
+     .backend = "response_timeout = 500ms\n", .steps = STEPS(
+        POSTS(15, "hello"), WAIT(300), C("world"), OX("world"), WAIT(300), C("again"), OX("again"),
         O(OK_), CX(OKD), KEPT)},
     {"stall_timeout: a cut", "-", .backend = "stall_timeout = 80ms\n", .steps = STEPS(
         ASKS, O(STATUS LENGTH(10) "\r\nhello"), CX(STATUS DATE LENGTH(10) "\r\nhello"), CUT,
         O_CLOSED, WHY(STALL_TIMEOUT))},
-    {"stall_timeout runs from the last byte", "-", .backend = "stall_timeout = 150ms\n",
-     .steps = STEPS(ASKS, O(STATUS LENGTH(4) "\r\na"), WAIT(90), O("b"), WAIT(90), O("c"), WAIT(90),
-        O("d"), CX(STATUS DATE LENGTH(4) "\r\nabcd"), KEPT)},
+    {"stall_timeout runs from the last byte", "-", .backend = "stall_timeout = 500ms\n",
+     .steps = STEPS(ASKS, O(STATUS LENGTH(3) "\r\na"), WAIT(300), O("b"), WAIT(300), O("c"),
+        CX(STATUS DATE LENGTH(3) "\r\nabc"), KEPT)},
     {"head_timeout: 408", "-", .listener = "head_timeout = 100ms\n", .steps = STEPS(
         C("GET /a HTTP/1.1\r\nHos"), PAGE_CLOSE("408", "Request Timeout"))},
     {"head_timeout: a head that drips", "Slowloris", .listener = "head_timeout = 120ms\n",
@@ -214,27 +222,33 @@ static const struct script scripts[] = {
     {"head_timeout: a client that says nothing gets nothing", "-",
      .listener = "head_timeout = 80ms\n", .steps = STEPS(CLOSED, C_FIN, WHY(HEAD_TIMEOUT))},
     {"head_timeout: the second request of a connection", "-",
-     .listener = "head_timeout = 100ms\n", .steps = STEPS(SERVES("/a"), WAIT(150), C("GET /b"),
+     .listener = "head_timeout = 300ms\n", .steps = STEPS(SERVES("/a"), WAIT(400), C("GET /b"),
         PAGE_CLOSE("408", "Request Timeout"))},
     {"body_timeout: 408", "-", .listener = "body_timeout = 80ms\n", .steps = STEPS(
         POSTS(10, "hello"), PAGE_CLOSE("408", "Request Timeout"), O_CLOSED)},
-    {"body_timeout runs from the last byte", "-", .listener = "body_timeout = 150ms\n",
-     .steps = STEPS(POSTS(3, "a"), WAIT(90), C("b"), OX("b"), WAIT(90), C("c"), OX("c"), O(OK_),
+    {"body_timeout runs from the last byte", "-", .listener = "body_timeout = 500ms\n",
+     .steps = STEPS(POSTS(3, "a"), WAIT(300), C("b"), OX("b"), WAIT(300), C("c"), OX("c"), O(OK_),
         CX(OKD), KEPT)},
     {"body_timeout does not run while the client waits for a 100", "9110 10.1.1",
-     .listener = "body_timeout = 60ms\n", .steps = STEPS(
+     .listener = "body_timeout = 300ms\n", .steps = STEPS(
         C("POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"),
-        OX("POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" UP LENGTH(2) "\r\n"), WAIT(120),
+        OX("POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" UP LENGTH(2) "\r\n"),
+        WAIT(400),
         O("HTTP/1.1 100 Continue\r\n\r\n"), CX("HTTP/1.1 100 Continue\r\n\r\n"), C("hi"), OX("hi"),
         O(OK_), CX(OKD), KEPT)},
     {"idle_timeout", "9112 9.5", .listener = "idle_timeout = 80ms\n", .steps = STEPS(
         SERVES("/a"), CLOSED, C_FIN, WHY(IDLE_TIMEOUT))},
-    {"idle_timeout does not run while a server works", "-", .listener = "idle_timeout = 60ms\n",
-     .steps = STEPS(ASKS, WAIT(150), O(OK_), CX(OKD), KEPT)},
+    {"idle_timeout does not run while a server works", "-", .listener = "idle_timeout = 300ms\n",
+     .steps = STEPS(ASKS, WAIT(400), O(OK_), CX(OKD), KEPT)},
     {"send_timeout: a client that reads nothing is let go, and its server", "-",
      .listener = "send_timeout = 150ms\n", .steps = STEPS(ASKS, C_PAUSE,
         O(STATUS "Content-Length: 99999999\r\n\r\n"), O_BODY(MUCH), WHY(SEND_TIMEOUT), O_CLOSED,
         C_RESUME, CX(STATUS DATE "Content-Length: 99999999\r\n\r\n"), CUT)},
+    {"send_timeout: to HTTP/1.0 the cut is a reset", "9112 8", .listener = "send_timeout = 150ms\n",
+     .steps = STEPS(C("GET /a HTTP/1.0\r\nHost: a\r\n\r\n"),
+        OX("GET /a HTTP/1.1\r\nHost: a\r\n" UP_FROM("1.0", "a", "http") "\r\n"), C_PAUSE,
+        O(STATUS "\r\n"), O_BODY(MUCH), WHY(SEND_TIMEOUT), O_CLOSED, C_RESUME,
+        CX(STATUS DATE "Connection: close\r\n\r\n"), CUT)},
 
     /* Clients that go. */
     {"the client is gone while its request runs", "-", .steps = STEPS(
@@ -253,6 +267,27 @@ static const struct script scripts[] = {
         WHY(CLIENT_GONE))},
     {"the client ends its idle connection", "9112 9.6", .steps = STEPS(
         SERVES("/a"), C_FIN, CLOSED, WHY(CLIENT_EOF))},
+
+    /* gyre that stops. */
+    {"stopping: an idle connection is closed", "-", .steps = STEPS(SERVES("/a"), STOP, CLOSED,
+        C_FIN, O_CLOSED)},
+    {"stopping: what runs is finished, and said to be the last", "9112 9.6", .steps = STEPS(
+        ASKS, STOP, WAIT(30), O(OK_), CX(STATUS DATE LENGTH(2) "Connection: close\r\n\r\nok"),
+        CLOSED, O_CLOSED)},
+    {"stopping: a body that runs is finished", "9112 9.6", .steps = STEPS(
+        ASKS, O(STATUS LENGTH(10) "\r\nhello"), CX(STATUS DATE LENGTH(10) "\r\nhello"), STOP,
+        WAIT(30), O("world"), CX("world"), CLOSED, O_CLOSED)},
+    {"stopping: drain_timeout cuts what still runs", "9112 8", .global = "drain_timeout = 100ms\n",
+     .steps = STEPS(ASKS, O(STATUS LENGTH(10) "\r\nhello"), CX(STATUS DATE LENGTH(10) "\r\nhello"),
+        STOP, CUT, O_CLOSED)},
+    {"stopping: drain_timeout cuts what waits for its answer", "-",
+     .global = "drain_timeout = 100ms\n", .steps = STEPS(ASKS, STOP, CLOSED, O_CLOSED)},
+    {"stopping: drain_timeout cuts what a client does not read, visibly", "9112 8",
+     .global = "drain_timeout = 200ms\n", .steps = STEPS(
+        C("GET /a HTTP/1.0\r\nHost: a\r\n\r\n"),
+        OX("GET /a HTTP/1.1\r\nHost: a\r\n" UP_FROM("1.0", "a", "http") "\r\n"), C_PAUSE,
+        O(STATUS "\r\n"), QUEUED, WAIT(50), STOP, O_CLOSED, WAIT(400),
+        C_RESUME, CX(STATUS DATE "Connection: close\r\n\r\n"), CUT)},
     {"a client goes, the next one gets the kept connection", "-", .steps = STEPS(
         SERVES("/a"), C_NEW, KEPT, STAT_IS(DIALED, 1))},
 };
