@@ -8,8 +8,6 @@
 #include "base/mem.h"
 #include "plan.h"
 
-#define BACKLOG 4096
-
 /* A descriptor of LISTEN_FDS that is bound to this address; -1: none. It is used up. */
 static int take_passed(const struct addr *addr, int count, bool *used) {
     for (int i = 0; i < count; i++) {
@@ -46,7 +44,7 @@ static bool socket_listen(struct plan *plan, struct plan_socket *s, int passed) 
         s->fds[0] = passed;
     } else if (s->addr.sa.any.sa_family == AF_UNIX) {
         s->shared = true;
-        s->fds[0] = sys_listen(&s->addr, false, BACKLOG);
+        s->fds[0] = sys_listen(&s->addr, false, (int)LISTENER_BACKLOG);
         if (s->fds[0] < 0) {
             return listen_failed(plan, s, s->fds[0]);
         }
@@ -58,7 +56,7 @@ static bool socket_listen(struct plan *plan, struct plan_socket *s, int passed) 
         }
     }
     for (uint32_t i = 0; i < plan->worker_count; i++) {
-        s->fds[i] = s->shared ? s->fds[0] : sys_listen(&s->addr, true, BACKLOG);
+        s->fds[i] = s->shared ? s->fds[0] : sys_listen(&s->addr, true, (int)LISTENER_BACKLOG);
         if (s->fds[i] < 0) {
             return listen_failed(plan, s, s->fds[i]);
         }

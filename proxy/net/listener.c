@@ -23,19 +23,31 @@ struct listener {
     struct log_limit said;
 };
 
-static bool limit_is_reached(const struct connection_limit *limit) {
+/* How many more the tightest of the limits allows. */
+static uint32_t limit_headroom(const struct connection_limit *limit) {
+    uint32_t least = UINT32_MAX;
     for (; limit != NULL; limit = limit->parent) {
-        if (atomic_load_explicit(&limit->count, memory_order_relaxed) >= limit->max) {
-            return true;
-        }
+        uint32_t count = atomic_load_explicit(&limit->count, memory_order_relaxed);
+        uint32_t room = count < limit->max ? limit->max - count : 0;
+        least = room < least ? room : least;
     }
-    return false;
+    return least;
 }
 
-static void limit_count(struct connection_limit *limit) {
-    for (; limit != NULL; limit = limit->parent) {
-        atomic_fetch_add_explicit(&limit->count, 1, memory_order_relaxed);
+/* Counts one more in all of them, or in none. */
+static bool limit_take(struct connection_limit *limit) {
+    for (struct connection_limit *at = limit; at != NULL; at = at->parent) {
+        if (atomic_fetch_add_explicit(&at->count, 1, memory_order_relaxed) < at->max) {
+            continue;
+        }
+        for (struct connection_limit *undo = limit;; undo = undo->parent) {
+            atomic_fetch_sub_explicit(&undo->count, 1, memory_order_relaxed);
+            if (undo == at) {
+                return false;
+            }
+        }
     }
+    return true;
 }
 
 void wire_close_limit(struct connection_limit *limit) {
@@ -59,15 +71,17 @@ static void waiting_push(struct listener *l, int fd) {
     l->waiting[(l->head + l->count++) % l->cap] = fd;
 }
 
-int listener_take(struct listener *l) {
-    ensure_magic(l, LISTENER_MAGIC);
-    if (l->count == 0) {
-        return -1;
-    }
+static int waiting_pop(struct listener *l) {
     int fd = l->waiting[l->head];
     l->head = (l->head + 1) % l->cap;
     l->count--;
     return fd;
+}
+
+/* All that the backlog holds at once, or, where that could be too many, one by one. */
+static void listener_arm(struct listener *l) {
+    bool many = limit_headroom(l->limit) >= LISTENER_BACKLOG;
+    op_accept(l->net->ring, &l->accept, l->fd, many);
 }
 
 static void listener_pause(struct listener *l, const char *cause) {
@@ -83,13 +97,26 @@ static void listener_pause(struct listener *l, const char *cause) {
     timer_arm(l->net->ring, &l->resume, PAUSE_MS);
 }
 
+/* What came before the limit was seen waits here, unserved, as it would in the backlog. */
+int listener_take(struct listener *l) {
+    ensure_magic(l, LISTENER_MAGIC);
+    if (l->count == 0) {
+        return -1;
+    }
+    if (!limit_take(l->limit)) {
+        listener_pause(l, "max_connections is reached (or what descriptors allow)");
+        return -1;
+    }
+    stats_add(ring_stats(l->net->ring), STAT_ACCEPTED, 1);
+    return waiting_pop(l);
+}
+
 static void listener_join(struct listener *l) {
     if (!l->shut || !op_idle(&l->accept)) {
         return;
     }
-    for (int fd; (fd = listener_take(l)) >= 0;) {
-        (void)sys_close(fd);
-        wire_close_limit(l->limit);
+    while (l->count > 0) {
+        (void)sys_close(waiting_pop(l));
     }
     l->net->listeners--;
     mem_free(l->waiting);
@@ -97,22 +124,12 @@ static void listener_join(struct listener *l) {
     mem_free(l);
 }
 
-static void listener_accepted(struct listener *l, int res, bool armed) {
-    if (res >= 0) {
-        limit_count(l->limit);
-        stats_add(ring_stats(l->net->ring), STAT_ACCEPTED, 1);
-        waiting_push(l, res);
-        if (limit_is_reached(l->limit)) {
-            listener_pause(l, "max_connections is reached (or what descriptors allow)");
-        }
-        return;
-    }
-    if (armed || res == -ECANCELED) {
-        return;
-    }
+static void listener_failed(struct listener *l, int err) {
     stats_add(ring_stats(l->net->ring), STAT_ACCEPT_FAILED, 1);
-    /* ECONNABORTED and what the network left in the backlog (accept(2)) mean: the next one. */
-    bool ours = res == -EMFILE || res == -ENFILE || res == -ENOBUFS || res == -ENOMEM;
+    if (err == ECONNABORTED) {
+        return;   /* that client is gone: the next one (accept(2)) */
+    }
+    bool ours = err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM;
     listener_pause(l, ours ? "out of descriptors or memory" : "accept failed");
 }
 
@@ -126,23 +143,33 @@ static void listener_accept_done(struct op *op, int res, struct seg *seg, bool a
         listener_join(l);
         return;
     }
-    listener_accepted(l, res, armed);
-    if (op_idle(&l->accept) && !l->paused) {
-        op_accept(l->net->ring, &l->accept, l->fd);
-    }
-    if (l->count > 0) {
+    if (res >= 0) {
+        waiting_push(l, res);
         task_wake(l->net->ring, l->owner);
+    } else if (!armed && res != -ECANCELED) {
+        listener_failed(l, -res);
+    }
+    if (op_idle(&l->accept) && !l->paused && limit_headroom(l->limit) > l->count) {
+        listener_arm(l);
+    } else if (op_idle(&l->accept) && !l->paused) {
+        listener_pause(l, "max_connections is reached (or what descriptors allow)");
     }
 }
 
 static void listener_resume_fired(struct timer *timer) {
     struct listener *l = container_of(timer, struct listener, resume);
-    if (limit_is_reached(l->limit) || !op_idle(&l->accept)) {
+    if (limit_headroom(l->limit) <= l->count || !op_idle(&l->accept)) {
+        if (l->count > 0 && limit_headroom(l->limit) > 0) {
+            task_wake(l->net->ring, l->owner);
+        }
         timer_arm(l->net->ring, &l->resume, PAUSE_MS);
         return;
     }
     l->paused = false;
-    op_accept(l->net->ring, &l->accept, l->fd);
+    if (l->count > 0) {
+        task_wake(l->net->ring, l->owner);
+    }
+    listener_arm(l);
 }
 
 struct listener *listener_new(struct net *net, int fd, struct connection_limit *limit,
@@ -156,7 +183,7 @@ struct listener *listener_new(struct net *net, int fd, struct connection_limit *
     l->owner = owner;
     op_init(&l->accept, listener_accept_done);
     timer_init(&l->resume, listener_resume_fired);
-    op_accept(net->ring, &l->accept, fd);
+    listener_arm(l);
     return l;
 }
 

@@ -46,13 +46,17 @@ void net_shut_endings(struct net *);
 
 /* --- Listeners ---------------------------------------------------------------------------- */
 
+/* The longest backlog that a listening socket of ours should have: as many may be accepted at once
+ * that have no place yet. */
+#define LISTENER_BACKLOG 4096u
+
 /* Accepts on fd, which stays the caller's, while limit and its parents allow; pauses at them and
  * resumes by itself. Each accepted descriptor waits in the listener until its owner, which is
  * woken, takes it. */
 struct listener;
 struct listener *listener_new(struct net *, int fd, struct connection_limit *, struct task *owner);
-/* The next accepted connection, -1 when there is none. It is counted in the limit; the wire that
- * is made of it (wire_params.limit) counts it off again when it closes. */
+/* The next accepted connection, -1 when there is none that may be served. It is counted in the
+ * limit; the wire that is made of it (wire_params.limit) counts it off again when it closes. */
 int listener_take(struct listener *);
 /* Stops accepting, and frees itself when its op is idle; owner forgotten. What was accepted and
  * not taken is closed. */

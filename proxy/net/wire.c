@@ -14,13 +14,16 @@ static void wire_linger_fired(struct timer *timer) {
     wire_shut(w, w->why);
 }
 
+/* Received bytes that may wait for TLS to take them. */
+#define CIPHER_MARK (64u * 1024u)
+
 /* Sends of TLS hold records; plain ones whatever the owner pushed. */
 static void wire_queues_init(struct wire *w, struct net *net, bool tls) {
     const struct wire_limits *limits = w->limits;
     bufq_init(&w->rx, limits->rx_mark, &net->copies);
     bufq_init(&w->tx, limits->tx_mark, &net->copies);
     bufq_init(&w->sending, net->records.seg_size, tls ? &net->records : &net->copies);
-    bufq_init(&w->cipher, net->records.seg_size, &net->copies);
+    bufq_init(&w->cipher, CIPHER_MARK, &net->copies);
 }
 
 static struct wire *wire_new(struct net *net, const struct wire_params *params,

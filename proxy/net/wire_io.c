@@ -28,22 +28,29 @@ static void wire_watch(struct wire *w) {
     }
 }
 
-void wire_read(struct wire *w) {
+static void read_on(struct wire *w, bool in_turn) {
     if (w->dead || w->eof || w->state == WIRE_DIALING || w->state == WIRE_CLOSING) {
         return;
     }
     if (bufq_room(wire_landing(w)) == 0) {
-        if (op_idle(&w->op_rx)) {
+        if (!op_idle(&w->op_rx)) {
+            op_cancel(w->net->ring, &w->op_rx);
+        } else if (in_turn) {
             wire_watch(w);
         } else {
-            op_cancel(w->net->ring, &w->op_rx);
+            /* The owner may yet take something in this turn: then there is no need to watch. */
+            task_wake(w->net->ring, &w->turn);
         }
         return;
     }
     if (op_idle(&w->op_rx)) {
         op_cancel(w->net->ring, &w->op_end);
-        op_recv(w->net->ring, &w->op_rx, w->fd);
+        op_recv(w->net->ring, &w->op_rx, w->fd, bufq_room(wire_landing(w)));
     }
+}
+
+void wire_read(struct wire *w) {
+    read_on(w, false);
 }
 
 static void wire_received(struct wire *w, struct seg *seg, uint32_t len) {
@@ -295,6 +302,10 @@ void wire_turn_run(struct task *task) {
     if (w->dead || w->state == WIRE_CLOSING) {
         return;
     }
+    if (!wire_is_tls(w)) {
+        read_on(w, true);
+        return;
+    }
     enum tls_want want = turn_step(w);
     w->tls_waits = want != TLS_WANT_CIPHER;
     if (want == TLS_FAILED) {
@@ -312,6 +323,6 @@ void wire_turn_run(struct task *task) {
     bufq_settle(&w->cipher);
     wire_flush(w);
     wire_tell_room(w, false);
-    wire_read(w);
+    read_on(w, true);
     wire_ending(w);
 }

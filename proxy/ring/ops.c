@@ -15,8 +15,9 @@ static struct io_uring_sqe *begin(struct ring *ring, struct op *op, enum op_kind
     return uring_sqe(ring);
 }
 
-void op_recv(struct ring *ring, struct op *op, int fd) {
+void op_recv(struct ring *ring, struct op *op, int fd, uint32_t limit) {
     op_begin(&ring->core, op, OP_RECV, fd);
+    op->left = limit;
     receive_arm(ring, op);
 }
 
@@ -39,9 +40,15 @@ static void accept_arm(struct ring *ring, struct op *op) {
     sqe->user_data = op_token(op);
 }
 
-void op_accept(struct ring *ring, struct op *op, int fd) {
-    op_begin(&ring->core, op, OP_ACCEPT, fd);
-    accept_arm(ring, op);
+void op_accept(struct ring *ring, struct op *op, int fd, bool many) {
+    if (many) {
+        op_begin(&ring->core, op, OP_ACCEPT, fd);
+        accept_arm(ring, op);
+        return;
+    }
+    struct io_uring_sqe *sqe = begin(ring, op, OP_ACCEPT_ONE, fd);
+    io_uring_prep_accept(sqe, fd, NULL, NULL, SOCK_CLOEXEC);
+    sqe->user_data = op_token(op);
 }
 
 void op_connect(struct ring *ring, struct op *op, int fd, const struct addr *to) {
@@ -141,7 +148,7 @@ static void wake_complete(struct ring *ring, struct op *op, bool armed) {
 /* In ring_free: an op that has ended is idle, nobody is told, nothing is leaked. */
 static void ending_complete(struct ring *ring, struct op *op, int res, unsigned cqe_flags) {
     receive_drop(ring, cqe_flags);
-    if (op->kind == OP_ACCEPT && res >= 0) {
+    if ((op->kind == OP_ACCEPT || op->kind == OP_ACCEPT_ONE) && res >= 0) {
         close(res);
     }
     if (!(cqe_flags & IORING_CQE_F_MORE)) {

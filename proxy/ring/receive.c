@@ -1,5 +1,7 @@
 /* Receiving: a window of provided buffers on the pool, and who waits for one. */
 #include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/ensure.h"
 #include "base/mem.h"
@@ -77,16 +79,48 @@ static void window_fill(struct ring *ring) {
     }
 }
 
-void receive_arm(struct ring *ring, struct op *op) {
+static struct io_uring_sqe *receive_sqe(struct ring *ring, int fd, uint32_t limit) {
     struct io_uring_sqe *sqe = uring_sqe(ring);
     if (ring->one_shot) {
-        io_uring_prep_recv(sqe, op->fd, NULL, 0, 0);
+        io_uring_prep_recv(sqe, fd, NULL, 0, 0);
     } else {
-        io_uring_prep_recv_multishot(sqe, op->fd, NULL, 0, 0);
+        io_uring_prep_recv_multishot(sqe, fd, NULL, 0, 0);
+        sqe->optlen = limit;
     }
     sqe->flags |= IOSQE_BUFFER_SELECT;
     sqe->buf_group = WINDOW_GROUP;
-    sqe->user_data = op_token(op);
+    return sqe;
+}
+
+/* No feature bit tells, so one is tried: of two bytes that are there it must bring one, and end.
+ * A kernel that does not know the field says -EINVAL. */
+bool receive_knows_limits(struct ring *ring) {
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+        return false;
+    }
+    bool known = write(pair[1], "12", 2) == 2;
+    close(pair[1]);
+    receive_sqe(ring, pair[0], 1)->user_data = 0;
+    for (bool more = known; more;) {
+        struct io_uring_cqe *cqe;
+        if (io_uring_submit_and_wait(&ring->uring, 1) < 0 ||
+            io_uring_peek_cqe(&ring->uring, &cqe) != 0) {
+            known = false;
+            break;
+        }
+        more = cqe->flags & IORING_CQE_F_MORE;
+        known = known && !more && cqe->res == 1;
+        receive_drop(ring, cqe->flags);
+        io_uring_cqe_seen(&ring->uring, cqe);
+    }
+    close(pair[0]);
+    receive_settle(ring);
+    return known;
+}
+
+void receive_arm(struct ring *ring, struct op *op) {
+    receive_sqe(ring, op->fd, ring->limits ? op->left : 0)->user_data = op_token(op);
 }
 
 void receive_settle(struct ring *ring) {
@@ -124,9 +158,11 @@ void receive_complete(struct ring *ring, struct op *op, int res, unsigned cqe_fl
     if (res > 0) {
         ensure(cqe_flags & IORING_CQE_F_BUFFER);
         struct seg *seg = window_take(&ring->window, cqe_flags >> IORING_CQE_BUFFER_SHIFT);
-        /* A multishot that delivers and says that it was the last time has met a full completion
-         * queue: nothing is wrong with the socket. */
-        if (!armed && !ring->one_shot && op->state == OP_ARMED) {
+        bool all = ring->limits && op->left != 0 && (uint32_t)res >= op->left;
+        op->left -= ring->limits && op->left != 0 && !all ? (uint32_t)res : 0;
+        /* A multishot that delivers and says that it was the last time, within its limit, has met
+         * a full completion queue: nothing is wrong with the socket. */
+        if (!armed && !all && !ring->one_shot && op->state == OP_ARMED) {
             op_renew(&ring->core, op);
             receive_arm(ring, op);
             armed = true;

@@ -64,6 +64,7 @@ struct op {
     uint8_t state;            /* enum op_state */
     uint8_t kind;             /* the ring's */
     int fd;                   /* the ring's: what to arm again */
+    uint32_t left;            /* the ring's: of a receive's limit */
     struct list_node wait;    /* the ring's: for buffers, or for its cancellation */
 };
 
@@ -76,14 +77,15 @@ static inline bool op_idle(const struct op *op) {
 
 /* Receives until cancelled, end (res 0) or error. res > 0 comes with a segment that holds res
  * bytes from its start; its reference passes to done. Arm again when !armed and more is wanted:
- * with the one-shot policy that is after every receive. */
-void op_recv(struct ring *, struct op *, int fd);
+ * with the one-shot policy that is after every receive, else after limit bytes (0: no limit).
+ * Kernels that do not know the limit go on until the cancel: up to 32 segments past it. */
+void op_recv(struct ring *, struct op *, int fd, uint32_t limit);
 /* One send, at most one per socket at any time; may be short. Never raises SIGPIPE. */
 void op_send(struct ring *, struct op *, int fd, const void *, uint32_t len);
 void op_sendv(struct ring *, struct op *, int fd, const struct msghdr *);
-/* res >= 0 is a new descriptor (CLOEXEC), which passes to done. Multishot; an error (-EMFILE,
- * -ECONNABORTED, ...) ends it. */
-void op_accept(struct ring *, struct op *, int fd);
+/* res >= 0 is a new descriptor (CLOEXEC), which passes to done. many: until cancelled, and all that
+ * waits in the backlog at once; else one. An error (-EMFILE, -ECONNABORTED, ...) ends it. */
+void op_accept(struct ring *, struct op *, int fd, bool many);
 void op_connect(struct ring *, struct op *, int fd, const struct addr *);
 void op_close(struct ring *, struct op *, int fd);
 /* One completion when poll(2) events (POLLIN, POLLRDHUP, ...) are there; res is their mask. */

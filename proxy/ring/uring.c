@@ -168,6 +168,7 @@ static int ring_start(struct ring *ring) {
     if (err != 0) {
         return err;
     }
+    ring->limits = !ring->one_shot && receive_knows_limits(ring);
     ring->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (ring->wake_fd < 0) {
         return -errno;

@@ -23,6 +23,7 @@ struct ring {
     struct io_uring uring;
     unsigned enter_flags;         /* of every io_uring_enter */
     bool one_shot;                /* receive policy */
+    bool limits;                  /* the kernel ends a multishot receive after so many bytes */
     bool ending;                  /* in ring_free: no op's done is called any more */
     int wake_fd;                  /* an eventfd: posts have come */
     struct op wake;
@@ -44,6 +45,8 @@ void ops_cancel_all(struct ring *);
 /* receive.c. Returns 0 or -errno. */
 int window_init(struct ring *);
 void window_fini(struct ring *);
+/* True when a multishot receive can be given a limit (Linux 6.18). */
+bool receive_knows_limits(struct ring *);
 void receive_arm(struct ring *, struct op *);
 void receive_complete(struct ring *, struct op *, int res, unsigned cqe_flags);
 /* The segment of a completion that nobody waits for goes home. */

@@ -1,5 +1,6 @@
 /* Any bytes as a config file: taken whole or refused with errors that name their lines. */
 #include <netdb.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -96,10 +97,10 @@ static void load_text(const uint8_t *data, size_t size) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    if (size > TEXT_MAX) {
+    if (size == 0 || size > TEXT_MAX) {
         return 0;
     }
-    if (size > 0 && memchr(data, '\0', size) != NULL) {
+    if (memchr(data, '\0', size) != NULL) {
         load_file(data, size);
     } else {
         load_text(data, size);

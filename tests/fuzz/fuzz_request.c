@@ -48,7 +48,11 @@ static void check_head(const struct feed *f) {
     ensure(h->length <= f->limits.body_bytes_max && f->body.len <= f->limits.body_bytes_max);
     ensure(!h->expect_continue || (h->minor == 1 && h->body != BODY_NONE));
     ensure(h->upgrade.len == 0 || (h->minor == 1 && h->body == BODY_NONE));
-    ensure(!str_starts(h->upgrade, STR("h2c")) && is_visible(h->upgrade));
+    struct str protocol = h->upgrade;
+    for (uint32_t i = 0; i < protocol.len; i++) {
+        protocol.len = protocol.p[i] == '/' ? i : protocol.len;
+    }
+    ensure(!str_eq_fold(protocol, STR("h2c")) && is_visible(h->upgrade));
 }
 
 /* What has come is one request of the same method and body, and ends at the same byte. */

@@ -1,5 +1,7 @@
 /* Any bytes as a response: read the same however they are cut, and, where they are taken, read by
  * a careless client as the same one response, before gyre and behind it. */
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "h1_feed.h"
 #include "naive.h"

@@ -1,16 +1,55 @@
-/* Runs a fuzz target without libFuzzer: over its corpus, and over seeded mutations of it. */
+/* Runs a fuzz target without libFuzzer: over inputs, and for a moment over mutations of them.
+ *
+ *     fuzz_X FILE|FOLDER...        GYRE_FUZZ_SECONDS=N: mutations for so long (1)
+ *
+ * The mutations are the same in every run, only how many there are depends on the machine. An
+ * input that fails is left behind as crash-replay, to be run again. */
 #include <dirent.h>
-#include <inttypes.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 #define INPUT_MAX 65536u
+#define INPUTS_MAX 1024u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+/* The sanitizers', where there are any: they end the process without a signal. */
+void __sanitizer_set_death_callback(void (*)(void)) __attribute__((weak));
+
+struct input {
+    uint8_t *bytes;
+    size_t size;
+};
+
+static struct input inputs[INPUTS_MAX];
+static unsigned count;
+static struct input running;
 static uint64_t luck = 1;
+
+/* --- What is left behind ------------------------------------------------------------------ */
+
+static void keep_running(void) {
+    int fd = open("crash-replay", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd >= 0 && write(fd, running.bytes, running.size) == (ssize_t)running.size) {
+        static const char said[] = "the input is in crash-replay\n";
+        (void)!write(STDERR_FILENO, said, sizeof said - 1);
+    }
+}
+
+static void on_signal(int number) {
+    keep_running();
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* --- Mutations ----------------------------------------------------------------------------- */
 
 /* xorshift64*: the same mutations in every run. */
 static uint32_t draw(uint32_t below) {
@@ -20,13 +59,30 @@ static uint32_t draw(uint32_t below) {
     return (uint32_t)((luck * 2685821657736338717u) >> 32) % below;
 }
 
-/* One small change: a bit, a byte, a run taken out, or a run doubled. */
-static size_t mutate(uint8_t *data, size_t size) {
-    if (size < 2)
+/* A piece of any input goes in at the place. */
+static size_t put_in(uint8_t *data, size_t size, uint32_t at) {
+    const struct input *from = &inputs[draw(count)];
+    if (from->size == 0) {
         return size;
+    }
+    uint32_t begin = draw((uint32_t)from->size);
+    uint32_t len = 1 + draw((uint32_t)from->size - begin);
+    if (size + len > INPUT_MAX) {
+        return size;
+    }
+    memmove(data + at + len, data + at, size - at);
+    memcpy(data + at, from->bytes + begin, len);
+    return size + len;
+}
+
+/* One small change: a bit, a byte, a run taken out or doubled, a piece of another input. */
+static size_t mutate(uint8_t *data, size_t size) {
+    if (size < 2) {
+        return size;
+    }
     uint32_t at = draw((uint32_t)size);
     uint32_t len = 1 + draw((uint32_t)(size - at));
-    switch (draw(4)) {
+    switch (draw(5)) {
     case 0:
         data[at] ^= (uint8_t)(1u << draw(8));
         return size;
@@ -36,9 +92,12 @@ static size_t mutate(uint8_t *data, size_t size) {
     case 2:
         memmove(data + at, data + at + len, size - at - len);
         return size - len;
+    case 3:
+        return put_in(data, size, at);
     default:
-        if (size + len > INPUT_MAX)
+        if (size + len > INPUT_MAX) {
             return size;
+        }
         memmove(data + at + len, data + at, size - at);
         return size + len;
     }
@@ -46,63 +105,108 @@ static size_t mutate(uint8_t *data, size_t size) {
 
 /* In memory of its exact size, so that the sanitizer sees the first byte behind it. */
 static void try(const uint8_t *data, size_t size) {
-    uint8_t *exact = malloc(size > 0 ? size : 1);
-    if (exact == NULL)
+    running.bytes = malloc(size > 0 ? size : 1);
+    running.size = size;
+    if (running.bytes == NULL) {
         abort();
-    memcpy(exact, data, size);
-    (void)LLVMFuzzerTestOneInput(exact, size);
-    free(exact);
-}
-
-static size_t read_file(const char *path, uint8_t *data) {
-    FILE *file = fopen(path, "rb");
-    if (file == NULL) {
-        perror(path);
-        exit(1);
     }
-    size_t size = fread(data, 1, INPUT_MAX, file);
-    fclose(file);
-    return size;
+    memcpy(running.bytes, data, size);
+    (void)LLVMFuzzerTestOneInput(running.bytes, size);
+    free(running.bytes);
+    running = (struct input){0};
 }
 
-static void replay_file(const char *path, unsigned rounds) {
-    static uint8_t seed[INPUT_MAX], data[INPUT_MAX];
-    size_t seed_size = read_file(path, seed);
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
 
-    try(seed, seed_size);
-    for (unsigned i = 0; i < rounds; i++) {
-        size_t size = seed_size;
-        memcpy(data, seed, size);
-        for (uint32_t n = 1 + draw(4); n > 0; n--)
+/* Each input in its turn, so that none is left out on a slow machine. */
+static unsigned try_mutations(double seconds) {
+    static uint8_t data[INPUT_MAX];
+    unsigned tried = 0;
+    for (double end = now() + seconds; now() < end; tried++) {
+        const struct input *input = &inputs[tried % count];
+        size_t size = input->size;
+        memcpy(data, input->bytes, size);
+        for (uint32_t n = 1 + draw(4); n > 0; n--) {
             size = mutate(data, size);
+        }
         try(data, size);
     }
+    return tried;
 }
 
-int main(int argc, char **argv) {
-    const char *rounds = getenv("GYRE_FUZZ_ROUNDS");
-    unsigned count = 0;
-    char path[4096];
+/* --- Inputs -------------------------------------------------------------------------------- */
 
-    if (argc != 2) {
-        fprintf(stderr, "usage: %s CORPUS-FOLDER\n", argv[0]);
-        return 2;
+static void die(const char *path) {
+    perror(path);
+    exit(1);
+}
+
+static void read_file(const char *path) {
+    static uint8_t data[INPUT_MAX];
+    FILE *file = fopen(path, "rb");
+    if (file == NULL || count == INPUTS_MAX) {
+        die(path);
     }
+    size_t size = fread(data, 1, sizeof data, file);
+    fclose(file);
+    inputs[count] = (struct input){malloc(size + 1), size};
+    if (inputs[count].bytes == NULL) {
+        die(path);
+    }
+    memcpy(inputs[count++].bytes, data, size);
+}
+
+static void read_folder(const char *path) {
     struct dirent **names;
-    int n = scandir(argv[1], &names, NULL, alphasort);
+    int n = scandir(path, &names, NULL, alphasort);
     if (n < 0) {
-        perror(argv[1]);
-        return 1;
+        die(path);
     }
     for (int i = 0; i < n; i++) {
+        char file[4096];
+        snprintf(file, sizeof file, "%s/%s", path, names[i]->d_name);
         if (names[i]->d_name[0] != '.') {
-            snprintf(path, sizeof path, "%s/%s", argv[1], names[i]->d_name);
-            replay_file(path, rounds != NULL ? (unsigned)strtoul(rounds, NULL, 10) : 2000);
-            count++;
+            read_file(file);
         }
         free(names[i]);
     }
     free(names);
-    printf("%u inputs and their mutations\n", count);
-    return count > 0 ? 0 : 1;
+}
+
+int main(int argc, char **argv) {
+    const char *seconds = getenv("GYRE_FUZZ_SECONDS");
+    for (int i = 1; i < argc; i++) {
+        struct stat st;
+        if (stat(argv[i], &st) != 0) {
+            die(argv[i]);
+        }
+        if (S_ISDIR(st.st_mode)) {
+            read_folder(argv[i]);
+        } else {
+            read_file(argv[i]);
+        }
+    }
+    if (count == 0) {
+        fprintf(stderr, "usage: %s FILE|FOLDER...: no input\n", argv[0]);
+        return 2;
+    }
+    signal(SIGABRT, on_signal);
+    if (__sanitizer_set_death_callback != NULL) {
+        __sanitizer_set_death_callback(keep_running);
+    } else {
+        signal(SIGSEGV, on_signal);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        try(inputs[i].bytes, inputs[i].size);
+    }
+    unsigned tried = try_mutations(seconds != NULL ? strtod(seconds, NULL) : 1);
+    printf("%u inputs, %u mutations\n", count, tried);
+    for (unsigned i = 0; i < count; i++) {
+        free(inputs[i].bytes);
+    }
+    return 0;
 }

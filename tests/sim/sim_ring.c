@@ -135,8 +135,10 @@ static struct sim_op *op_submit(struct ring *ring, struct op *op, enum op_kind k
     return s;
 }
 
-void op_recv(struct ring *ring, struct op *op, int fd) {
+/* Half of the kernels do not know limits. */
+void op_recv(struct ring *ring, struct op *op, int fd, uint32_t limit) {
     op_submit(ring, op, OP_RECV, fd);
+    op->left = ring->sim->seed % 2 == 0 ? limit : 0;
 }
 
 void op_send(struct ring *ring, struct op *op, int fd, const void *p, uint32_t len) {
@@ -149,8 +151,8 @@ void op_sendv(struct ring *ring, struct op *op, int fd, const struct msghdr *msg
     op_submit(ring, op, OP_SENDV, fd)->msg = msg;
 }
 
-void op_accept(struct ring *ring, struct op *op, int fd) {
-    op_submit(ring, op, OP_ACCEPT, fd);
+void op_accept(struct ring *ring, struct op *op, int fd, bool many) {
+    op_submit(ring, op, many ? OP_ACCEPT : OP_ACCEPT_ONE, fd);
 }
 
 void op_connect(struct ring *ring, struct op *op, int fd, const struct addr *to) {
@@ -215,6 +217,8 @@ static void attempt_recv(struct ring *ring, struct sim_op *s, struct sim_fd *f) 
     struct seg *seg = seg_new(&ring->core.receive);
     ensure(seg != NULL);
     uint32_t want = end->in.ready > seg->size ? seg->size : end->in.ready;
+    uint32_t left = s->op->left;
+    want = left != 0 && want > left ? left : want;
     if (want > 0 && sim_fault(sim, SIM_SHORT_RECV)) {
         want = 1 + (uint32_t)sim_draw(sim, want);
     }
@@ -231,7 +235,9 @@ static void attempt_recv(struct ring *ring, struct sim_op *s, struct sim_fd *f) 
         sum = sum * 31 + seg->data[i];
     }
     sim_note(sim, "bytes", s->fd, n, (int64_t)sum);
-    bool armed = !ring->core.params.one_shot && !sim_fault(sim, SIM_DISARM);
+    bool all = left != 0 && (uint32_t)n == left;
+    s->op->left -= left != 0 && !all ? (uint32_t)n : 0;
+    bool armed = !all && !ring->core.params.one_shot && !sim_fault(sim, SIM_DISARM);
     complete(ring, s, n, seg, armed);
 }
 
@@ -254,7 +260,7 @@ static void attempt_accept(struct ring *ring, struct sim_op *s, struct sim_fd *f
         return;
     }
     opened->end = sim_listener_take(f->listener);
-    complete(ring, s, fd, NULL, !sim_fault(sim, SIM_DISARM));
+    complete(ring, s, fd, NULL, s->op->kind == OP_ACCEPT && !sim_fault(sim, SIM_DISARM));
 }
 
 static void attempt_connect(struct ring *ring, struct sim_op *s, struct sim_fd *f) {
@@ -302,6 +308,7 @@ static uint64_t op_ready_us(const struct ring *ring, const struct sim_op *s) {
         now = sim_end_writable(f->end);
         break;
     case OP_ACCEPT:
+    case OP_ACCEPT_ONE:
         now = f->listener->queued > 0;
         break;
     case OP_CONNECT:
@@ -326,6 +333,7 @@ static void attempt(struct ring *ring, struct sim_op *s) {
         attempt_send(ring, s, f);
         break;
     case OP_ACCEPT:
+    case OP_ACCEPT_ONE:
         attempt_accept(ring, s, f);
         break;
     case OP_CONNECT:

@@ -86,7 +86,7 @@ static void side_received(struct op *op, int res, struct seg *seg, bool armed) {
     }
     seg_unref(seg);
     if (!armed) {
-        op_recv(s->ring, &s->recv, s->fd);
+        op_recv(s->ring, &s->recv, s->fd, 0);
     }
 }
 
@@ -98,11 +98,11 @@ static void side_accepted(struct op *op, int res, struct seg *seg, bool armed) {
     }
     if (res >= 0) {
         s->fd = res;
-        op_recv(s->ring, &s->recv, s->fd);
+        op_recv(s->ring, &s->recv, s->fd, 0);
         op_cancel(s->ring, &s->accept);
     } else if (!armed) {
         assert_int_equal(res, -EMFILE);
-        op_accept(s->ring, &s->accept, s->listen_fd);
+        op_accept(s->ring, &s->accept, s->listen_fd, true);
     }
 }
 
@@ -110,7 +110,7 @@ static void side_connected(struct op *op, int res, struct seg *seg, bool armed) 
     (void)seg, (void)armed;
     struct side *s = container_of(op, struct side, connect);
     assert_int_equal(res, 0);
-    op_recv(s->ring, &s->recv, s->fd);
+    op_recv(s->ring, &s->recv, s->fd, 0);
     side_send(s);
 }
 
@@ -150,7 +150,7 @@ static uint64_t echo(uint64_t seed, const struct sim_params *params, uint64_t *h
     }
     while ((s[1]->fd = sys_socket(AF_INET)) < 0) {
     }
-    op_accept(rings[0], &s[0]->accept, s[0]->listen_fd);
+    op_accept(rings[0], &s[0]->accept, s[0]->listen_fd, true);
     op_connect(rings[1], &s[1]->connect, s[1]->fd, &addr);
     if (sim_run_until(sim, sides_closed, s, 3600000) != PEERS_MET) {
         fail_msg("seed %llu: the echo stands still", (unsigned long long)seed);
@@ -295,7 +295,7 @@ static void test_cancel(void **state) {
         struct probe *p = probe_begin(seed, NULL);
         probe_connect(p);
         peer_send_text(p->peer, "some bytes");
-        op_recv(p->ring, &p->op, p->fd);
+        op_recv(p->ring, &p->op, p->fd, 0);
         for (uint64_t n = seed % 8; n > 0; n--) {
             sim_step(p->sim);
         }
@@ -326,7 +326,7 @@ static void test_reset_is_told_once(void **state) {
         struct probe *p = probe_begin(seed, &params);
         probe_connect(p);
         peer_pause(p->peer, true);
-        op_recv(p->ring, &p->op, p->fd);
+        op_recv(p->ring, &p->op, p->fd, 0);
         op_send(p->ring, &p->second, p->fd, "0123456789", 10);
         peers_sleep(10);
         if (p->second_done) {
@@ -353,7 +353,7 @@ static void test_fin_and_half_close(void **state) {
     probe_connect(p);
     peer_send_text(p->peer, "last words");
     peer_fin(p->peer);
-    op_recv(p->ring, &p->op, p->fd);
+    op_recv(p->ring, &p->op, p->fd, 0);
     assert_int_equal(sim_run_until(p->sim, probe_is_idle, p, 1000), PEERS_MET);
     assert_int_equal(last_result(p), 0);
     assert_int_equal(p->bytes, 10);
@@ -494,7 +494,7 @@ static void test_leaks_are_found(void **state) {
     char text[256];
     assert_int_equal(sim_leaks(p->sim, text, sizeof text), 0);
     probe_connect(p);
-    op_recv(p->ring, &p->op, p->fd);
+    op_recv(p->ring, &p->op, p->fd, 0);
     assert_int_equal(sim_leaks(p->sim, text, sizeof text), 2);
     assert_string_equal(text, "1 sockets, 0 listeners, 0 files, 1 ops, 0 receive segments");
     peer_send_text(p->peer, "x");

@@ -104,7 +104,7 @@ static inline void probe_init(struct probe *probe) {
 static inline void receive_until(struct probe *probe, int fd, uint64_t bytes) {
     while (probe->bytes < bytes) {
         if (op_idle(&probe->op)) {
-            op_recv(ring, &probe->op, fd);
+            op_recv(ring, &probe->op, fd, 0);
         }
         unsigned dones = probe->dones;
         UNTIL(probe->dones > dones);

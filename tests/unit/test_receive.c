@@ -52,7 +52,7 @@ static void stream_done(struct op *op, int res, struct seg *seg, bool armed) {
     stream->ended = res == 0;
     assert_true(!armed || multishot);
     if (!armed && !stream->ended) {
-        op_recv(ring, op, stream->to);
+        op_recv(ring, op, stream->to, 0);
     }
     ring_stop(ring);
 }
@@ -74,7 +74,7 @@ static void streams_open(unsigned count, uint32_t total, bool tcp) {
         *stream = (struct stream){.from = fds[0], .to = fds[1], .total = total};
         assert_int_equal(fcntl(fds[0], F_SETFL, O_NONBLOCK), 0);
         op_init(&stream->op, stream_done);
-        op_recv(ring, &stream->op, stream->to);
+        op_recv(ring, &stream->op, stream->to, 0);
     }
     if (tcp) {
         close(listener);
@@ -190,7 +190,7 @@ static void waits_without_turning(bool one_shot) {
     for (unsigned i = 0; i < 20; i++) {
         pair(fds[i]);
         probe_init(&idle[i]);
-        op_recv(ring, &idle[i].op, fds[i][1]);
+        op_recv(ring, &idle[i].op, fds[i][1], 0);
     }
     turn();
     turn();
@@ -258,7 +258,7 @@ static void test_silent_ops_leave_the_queue(void **state) {
     for (unsigned i = 0; i < 50; i++) {
         pair(fds[i]);
         probe_init(&silent[i]);
-        op_recv(ring, &silent[i].op, fds[i][1]);
+        op_recv(ring, &silent[i].op, fds[i][1], 0);
     }
     turn();
     turn();
@@ -325,7 +325,7 @@ static void test_overflow_of_accepts(void **state) {
     int listener = listen_loopback(&bound, 512), clients[300];
     probe_init(&accept);
     op_init(&accept.op, probe_accept_done);
-    op_accept(ring, &accept.op, listener);
+    op_accept(ring, &accept.op, listener, true);
     turn();
     for (unsigned i = 0; i < 300; i++) {
         clients[i] = connect_now(&bound);
@@ -394,7 +394,7 @@ static void reset(bool one_shot) {
     int server = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     assert_true(client >= 0 && server >= 0);
     probe_init(&rx);
-    op_recv(ring, &rx.op, server);
+    op_recv(ring, &rx.op, server, 0);
     turn();
     assert_int_equal(sys_reset_on_close(client), 0);
     close(client);

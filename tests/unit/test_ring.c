@@ -34,7 +34,7 @@ static void test_send_and_receive(void **state) {
     struct probe tx, rx;
     probe_init(&tx);
     probe_init(&rx);
-    op_recv(ring, &rx.op, fds[1]);
+    op_recv(ring, &rx.op, fds[1], 0);
     op_send(ring, &tx.op, fds[0], "hello ", 6);
     UNTIL(op_idle(&tx.op));
     assert_int_equal(tx.res, 6);
@@ -50,7 +50,7 @@ static void test_send_and_receive(void **state) {
     assert_int_equal(stats_get(ring_stats(ring), STAT_TX_BYTES), 22);
     /* The end: res 0, once, and idle. */
     if (op_idle(&rx.op)) {
-        op_recv(ring, &rx.op, fds[1]);
+        op_recv(ring, &rx.op, fds[1], 0);
     }
     unsigned ends = rx.ends;
     shutdown(fds[0], SHUT_WR);
@@ -101,7 +101,7 @@ static void bulk_received(struct op *op, int res, struct seg *seg, bool armed) {
         bulk->got += (uint32_t)res;
         seg_unref(seg);
         if (!armed) {
-            op_recv(ring, op, bulk->to);
+            op_recv(ring, op, bulk->to, 0);
         }
     }
     ring_stop(ring);
@@ -119,7 +119,7 @@ static void test_bulk_both_ways(void **state) {
         bulk[i] = (struct bulk){.from = fds[i], .to = fds[1 - i], .bytes = bytes};
         op_init(&bulk[i].tx.op, bulk_sent);
         op_init(&bulk[i].rx.op, bulk_received);
-        op_recv(ring, &bulk[i].rx.op, bulk[i].to);
+        op_recv(ring, &bulk[i].rx.op, bulk[i].to, 0);
         op_send(ring, &bulk[i].tx.op, bulk[i].from, bytes, BULK);
     }
     UNTIL(bulk[0].got == BULK && bulk[1].got == BULK);
@@ -139,7 +139,7 @@ static void test_accept_connect_close(void **state) {
     probe_init(&accept);
     op_init(&accept.op, probe_accept_done);
     int listener = listen_loopback(&bound, 128);
-    op_accept(ring, &accept.op, listener);
+    op_accept(ring, &accept.op, listener, true);
     for (unsigned i = 0; i < 20; i++) {
         probe_init(&dial[i]);
         fds[i] = sys_socket(AF_INET);
@@ -192,14 +192,14 @@ static void test_accept_without_descriptors(void **state) {
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
     tight = was;
     tight.rlim_cur = (rlim_t)client + 1;
-    op_accept(ring, &accept.op, listener);
+    op_accept(ring, &accept.op, listener, true);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
     assert_int_equal(connect(client, &bound.sa.any, bound.len), 0);
     UNTIL(accept.ends == 1);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
     assert_int_equal(accept.res, -EMFILE);
     /* It may be armed again at once. */
-    op_accept(ring, &accept.op, listener);
+    op_accept(ring, &accept.op, listener, true);
     close(client);
     client = connect_now(&bound);
     UNTIL(accept.fd_count > 0 && accept.res >= 0);
@@ -277,20 +277,20 @@ static void test_cancel_receive(void **state) {
     struct probe rx;
     probe_init(&rx);
     op_cancel(ring, &rx.op);             /* idle: harmless */
-    op_recv(ring, &rx.op, fds[1]);
+    op_recv(ring, &rx.op, fds[1], 0);
     op_cancel(ring, &rx.op);             /* not submitted yet */
     op_cancel(ring, &rx.op);
     assert_int_equal(rx.dones, 0);
     UNTIL(op_idle(&rx.op));
     assert_true(rx.res == -ECANCELED && rx.dones == 1);
 
-    op_recv(ring, &rx.op, fds[1]);
+    op_recv(ring, &rx.op, fds[1], 0);
     turn();
     turn();
     probe_end(&rx);                      /* waits in the kernel */
     assert_true(rx.res == -ECANCELED && rx.dones == 2);
 
-    op_recv(ring, &rx.op, fds[1]);
+    op_recv(ring, &rx.op, fds[1], 0);
     turn();
     turn();
     write_all(fds[0], "late", 4);        /* data is there before the cancel is */
@@ -303,7 +303,7 @@ static void test_cancel_receive(void **state) {
     }
     assert_memory_equal(rx.text, "late", 4);
 
-    op_recv(ring, &rx.op, fds[1]);
+    op_recv(ring, &rx.op, fds[1], 0);
     close(fds[0]);                       /* ends while it is being cancelled */
     probe_end(&rx);
     assert_true(rx.res == 0 || rx.res == -ECANCELED);
@@ -337,7 +337,7 @@ static void test_cancel_in_done(void **state) {
     ssize_t wrote = send(fds[0], bytes, 1 << 20, MSG_DONTWAIT);
     assert_true(wrote > 0);
     while (rx.bytes < (uint64_t)wrote) {
-        op_recv(ring, &rx.op, fds[1]);
+        op_recv(ring, &rx.op, fds[1], 0);
         UNTIL(op_idle(&rx.op));
         assert_true(rx.res > 0 || rx.res == -ECANCELED);
     }
@@ -540,7 +540,7 @@ static void test_full_submission_queue(void **state) {
     for (unsigned i = 0; i < 200; i++) {
         pair(fds[i]);
         probe_init(&rx[i]);
-        op_recv(ring, &rx[i].op, fds[i][1]);
+        op_recv(ring, &rx[i].op, fds[i][1], 0);
     }
     for (unsigned i = 0; i < 200; i++) {
         write_all(fds[i][0], "ok", 2);
@@ -568,8 +568,8 @@ static void test_free_with_ops_in_flight(void **state) {
         probe_init(&rx);
         pair(fds);
         int listener = listen_loopback(&bound, 16);
-        op_accept(ring, &accept.op, listener);
-        op_recv(ring, &rx.op, fds[1]);
+        op_accept(ring, &accept.op, listener, true);
+        op_recv(ring, &rx.op, fds[1], 0);
         if (n % 2 == 0) {
             turn();
             turn();
