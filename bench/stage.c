@@ -10,8 +10,7 @@
 #include "base/log.h"
 
 #define QUEUE_BYTES (256u * 1024u)   /* each way: four receive buffers */
-#define BACKLOG 4096
-#define LEAVE_MS 1u                  /* how often a stage that ends looks for wires that remain */
+#define LEAVE_MS 1u                  /* how often a stage that ends looks at what remains */
 
 static void stage_accept_run(struct task *task) {
     struct stage *stage = container_of(task, struct stage, accept);
@@ -20,10 +19,10 @@ static void stage_accept_run(struct task *task) {
     }
 }
 
-/* Wires outlive their owners until the kernel has let go of them. */
+/* Wires and listeners outlive their owners until the kernel has let go of them. */
 static void stage_leave_fired(struct timer *timer) {
     struct stage *stage = container_of(timer, struct stage, leave);
-    if (net_wires(&stage->net) == 0) {
+    if (net_is_empty(&stage->net)) {
         ring_stop(stage->ring);
     } else {
         timer_arm(stage->ring, &stage->leave, LEAVE_MS);
@@ -61,7 +60,7 @@ static void stage_signals(struct stage *stage) {
 
 void stage_init(struct stage *stage, const struct addr *bind) {
     uint32_t descriptors = sys_raise_nofile();
-    stage->bind_fd = sys_listen(bind, false, BACKLOG);
+    stage->bind_fd = sys_listen(bind, false, LISTENER_BACKLOG);
     if (stage->bind_fd < 0) {
         log_error("can not listen: %s", strerror(-stage->bind_fd));
         exit(1);

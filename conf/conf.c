@@ -26,6 +26,9 @@ static struct conf *load_fini(struct load *load, uint32_t errors) {
     }
     mem_free(load->parts);
     if (load->errors->count != errors) {
+        if (load->errors->look != NULL) {
+            load->errors->look(conf, load->errors);
+        }
         conf_free(conf);
         return NULL;
     }

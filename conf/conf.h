@@ -92,6 +92,10 @@ struct conf_errors {
     char **text;
     uint32_t *lines;
     uint32_t count;
+    /* NULL, or called with a conf that has errors before it is freed, so that what it names can be
+     * looked at all the same, and one run shows every error. Only its strings are to be relied
+     * upon then: indexes may be missing. */
+    void (*look)(const struct conf *, struct conf_errors *);
 };
 
 /* Reads and checks the whole file, so that one run shows every error. NULL when there was any.

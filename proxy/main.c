@@ -62,7 +62,7 @@ static void print_errors(struct conf_errors *errors) {
 }
 
 static struct plan *load(const struct flags *flags, struct conf **conf) {
-    struct conf_errors errors = {0};
+    struct conf_errors errors = {.look = plan_look};
     *conf = flags->fileless ? conf_of_flags(&flags->conf, &errors)
                             : conf_load(flags->path, &errors);
     struct plan *plan = *conf != NULL ? plan_new(*conf, &errors) : NULL;

@@ -34,22 +34,39 @@ static uint32_t cores(void) {
 
 /* --- Certificates ------------------------------------------------------------------------- */
 
-static void load_certificates(struct plan *plan, uint32_t index, struct conf_errors *errors) {
-    const struct conf_listener *listener = &plan->conf->listeners[index];
+/* A list of a listener's certificates, which ends with NULL. */
+static struct tls_certificate **load_certificates(const struct conf *conf, uint32_t index,
+                                                  struct conf_errors *errors) {
+    const struct conf_listener *listener = &conf->listeners[index];
     uint32_t count = listener->certificate.count;
-    struct tls_certificate **list = mem_zero((count + 1) * sizeof *list);   /* ends with NULL */
-    plan->certificates[index] = list;
+    struct tls_certificate **list = mem_zero((count + 1) * sizeof *list);
     uint32_t loaded = 0;
     for (uint32_t i = 0; i < count; i++) {
         const char *key = i < listener->key.count ? listener->key.items[i] : NULL;
         char why[TLS_WHY_MAX];
         list[loaded] = tls_certificate_load(listener->certificate.items[i], key, why);
         if (list[loaded] == NULL) {
-            conf_error(errors, plan->conf->path, listener->certificate.lines[i], "%s", why);
+            /* The message begins with the file that is wrong. */
+            bool in_key = key != NULL && str_starts(str_of(why), str_of(key)) &&
+                          strcmp(key, listener->certificate.items[i]) != 0;
+            uint32_t line = in_key ? listener->key.lines[i] : listener->certificate.lines[i];
+            conf_error(errors, conf->path, line, "%s", why);
+            if (!in_key && key != NULL && access(key, R_OK) != 0) {
+                conf_error(errors, conf->path, listener->key.lines[i], "%s: can not be opened: %s",
+                           key, strerror(errno));
+            }
         } else {
             loaded++;
         }
     }
+    return list;
+}
+
+static void free_certificates(struct tls_certificate **list) {
+    for (struct tls_certificate **c = list; *c != NULL; c++) {
+        tls_certificate_free(*c);
+    }
+    mem_free(list);
 }
 
 /* --- What else the configuration names ---------------------------------------------------- */
@@ -62,21 +79,40 @@ static void check_user(const struct conf *conf, struct conf_errors *errors) {
     }
 }
 
-static void check_log_folder(struct plan *plan, const char *log, struct conf_errors *errors) {
+static void check_log_folder(const struct conf *conf, struct conf_errors *errors) {
+    const char *log = conf->global.access_log;
     char *folder = mem_copy(log, strlen(log));
     char *slash = strrchr(folder, '/');
     struct stat st;
     if (slash != NULL) {
         *(slash == folder ? slash + 1 : slash) = '\0';
         if (stat(folder, &st) != 0 || !S_ISDIR(st.st_mode)) {
-            conf_error(errors, plan->conf->path, plan->conf->global.access_log_line,
+            conf_error(errors, conf->path, conf->global.access_log_line,
                        "access_log = %s: the folder %s is not there", log, folder);
         }
     }
     mem_free(folder);
 }
 
-static void check_log(struct plan *plan, struct conf_errors *errors) {
+/* True when the log is a file. */
+static bool check_log(const struct conf *conf, struct conf_errors *errors) {
+    const char *log = conf->global.access_log;
+    if (strcmp(log, "stderr") == 0 || strcmp(log, "stdout") == 0 || strcmp(log, "off") == 0) {
+        return false;
+    }
+    check_log_folder(conf, errors);
+    return true;
+}
+
+void plan_look(const struct conf *conf, struct conf_errors *errors) {
+    for (uint32_t i = 0; i < conf->listener_count; i++) {
+        free_certificates(load_certificates(conf, i, errors));
+    }
+    check_user(conf, errors);
+    (void)check_log(conf, errors);
+}
+
+static void plan_log(struct plan *plan) {
     const char *log = plan->conf->global.access_log;
     struct stat st;
     bool known = false;
@@ -84,9 +120,7 @@ static void check_log(struct plan *plan, struct conf_errors *errors) {
     if (strcmp(log, "stderr") == 0 || strcmp(log, "stdout") == 0) {
         plan->log_fd = strcmp(log, "stderr") == 0 ? STDERR_FILENO : STDOUT_FILENO;
         known = fstat(plan->log_fd, &st) == 0;
-    } else if (strcmp(log, "off") != 0) {
-        plan->log_is_file = true;
-        check_log_folder(plan, log, errors);
+    } else if (plan->log_is_file) {
         known = stat(log, &st) == 0;
     }
     plan->log_whole_lines = known && !S_ISREG(st.st_mode);
@@ -154,10 +188,11 @@ struct plan *plan_new(const struct conf *conf, struct conf_errors *errors) {
     uint32_t errors_before = errors->count;
     for (uint32_t i = 0; i < conf->listener_count; i++) {
         site_init(&plan->sites[i], i, &conf->listeners[i]);
-        load_certificates(plan, i, errors);
+        plan->certificates[i] = load_certificates(conf, i, errors);
     }
     check_user(conf, errors);
-    check_log(plan, errors);
+    plan->log_is_file = check_log(conf, errors);
+    plan_log(plan);
     limits_init(plan);
     plan->registry = registry_new(conf, plan->worker_count);
     plan->generation = generation_new(conf, plan->registry);
@@ -172,10 +207,7 @@ void plan_free(struct plan *plan) {
     generation_free(plan->generation);
     registry_free(plan->registry);
     for (uint32_t i = 0; i < plan->conf->listener_count; i++) {
-        for (struct tls_certificate **c = plan->certificates[i]; *c != NULL; c++) {
-            tls_certificate_free(*c);
-        }
-        mem_free(plan->certificates[i]);
+        free_certificates(plan->certificates[i]);
     }
     for (uint32_t i = 0; i < plan->socket_count; i++) {
         if (plan->sockets[i].shared && plan->sockets[i].fds[0] >= 0) {

@@ -38,6 +38,8 @@ struct plan {
 /* The dry build behind --check: loads all that the configuration names (certificates, the log
  * file's folder, the user), binds nothing. Errors are added with their lines; NULL if any. */
 struct plan *plan_new(const struct conf *, struct conf_errors *);
+/* For conf_errors.look: what is wrong with the files and users that a faulty conf names. */
+void plan_look(const struct conf *, struct conf_errors *);
 /* Binds and listens. False, with a logged reason, where an address can not be had. */
 bool plan_listen(struct plan *);
 /* A new descriptor for the access log of one worker; -1 where there is none (logged). */

@@ -13,7 +13,9 @@ static int take_passed(const struct addr *addr, int count, bool *used) {
     for (int i = 0; i < count; i++) {
         struct addr bound;
         int fd = SD_LISTEN_FDS_START + i;
-        if (!used[i] && sys_bound(fd, &bound) == 0 && addr_eq(&bound, addr)) {
+        /* The same address may be passed for datagrams, too. */
+        bool stream = !used[i] && sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) > 0;
+        if (stream && sys_bound(fd, &bound) == 0 && addr_eq(&bound, addr)) {
             used[i] = true;
             return fd;
         }
@@ -42,6 +44,10 @@ static bool socket_listen(struct plan *plan, struct plan_socket *s, int passed) 
     if (passed >= 0) {
         s->shared = s->passed = true;
         s->fds[0] = passed;
+        int err = sys_adopt(passed);
+        if (err != 0) {
+            return listen_failed(plan, s, err);
+        }
     } else if (s->addr.sa.any.sa_family == AF_UNIX) {
         s->shared = true;
         s->fds[0] = sys_listen(&s->addr, false, (int)LISTENER_BACKLOG);

@@ -10,6 +10,8 @@
 
 /* While it drains a worker looks so often whether all is over. */
 #define DRAINED_MS 10u
+/* Clients that have their last answer have so long to close their side, once nothing runs. */
+#define HURRY_MS 1000u
 
 /* --- Doors: a listening socket, and the sessions made of what it accepts ------------------ */
 
@@ -117,6 +119,12 @@ static void contexts_free(struct worker *w) {
 
 static void drained_fired(struct timer *timer) {
     struct worker *w = container_of(timer, struct worker, drained);
+    uint64_t now = ring_now_ms(w->ring);
+    if (exchanges_running(&w->exchanges) > 0) {
+        w->hurry_ms = now + HURRY_MS;
+    } else if (now >= w->hurry_ms) {
+        net_shut_endings(&w->net);
+    }
     bool over = net_is_empty(&w->net) && exchanges_running(&w->exchanges) == 0;
     if (over && accesslog_flush(&w->log)) {
         w->over = true;
@@ -140,6 +148,7 @@ static void deadline_fired(struct timer *timer) {
 static void stop_run(struct post *post) {
     struct worker *w = container_of(post, struct worker, stop);
     w->draining = true;
+    w->hurry_ms = ring_now_ms(w->ring) + HURRY_MS;
     doors_shut(w);
     http_drain(&w->http);
     upstream_drain(&w->upstream);

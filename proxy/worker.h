@@ -31,6 +31,7 @@ struct worker {
     struct tls_context **tls;             /* per listener; NULL where plain */
     struct door **doors;                  /* one per socket of the plan */
     bool draining, over;                  /* over: drained, and the ring has stopped */
+    uint64_t hurry_ms;                    /* while draining: nobody lingers longer */
     struct timer drained;                 /* looks whether all is over */
     struct timer deadline;                /* drain_timeout */
     struct post stop, ping, reopen;       /* each in flight at most once */

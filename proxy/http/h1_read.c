@@ -88,7 +88,8 @@ static int on_value_complete(llhttp_t *parser) {
     }
     r->in_value = false;
     if (r->head->field_count == r->limits->field_count_max) {
-        refuse_with(r, 431);
+        /* Of trailers 400, as all framing that is too long: else it depended on where it is cut. */
+        refuse_with(r, r->phase == H1_TRAILERS ? 400 : 431);
         return -1;
     }
     enum field_id id = field_id_of(r->name);

@@ -60,6 +60,9 @@ static void wire_received(struct wire *w, struct seg *seg, uint32_t len) {
     }
     if (wire_is_tls(w)) {
         bufq_push(&w->cipher, seg, 0, len);
+        if (w->state == WIRE_HANDSHAKE) {
+            bufq_settle(&w->cipher);   /* its turn may be far: it stands in a lane of its own */
+        }
         task_wake(w->net->ring, &w->turn);
     } else {
         bufq_push(&w->rx, seg, 0, len);

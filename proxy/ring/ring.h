@@ -151,6 +151,9 @@ int sys_socket(int family);                                /* stream, CLOEXEC, b
  * a dual address IPv4 too (and 0.0.0.0 alone where there is no IPv6). A stale unix socket file is
  * replaced; one that somebody listens on, or a file that is no socket, is -EADDRINUSE. */
 int sys_listen(const struct addr *, bool reuseport, int backlog);
+/* Gives a listening socket that somebody else has made (systemd) what sys_listen gives to its own:
+ * accepted sockets inherit the same options, and it is a blocking one. */
+int sys_adopt(int fd);
 /* 0 when a bind without SO_REUSEPORT (a unix socket: a connect) shows that nobody else listens on
  * the address. */
 int sys_probe_bind(const struct addr *);

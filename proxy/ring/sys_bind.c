@@ -133,6 +133,19 @@ int sys_listen(const struct addr *addr, bool reuseport, int backlog) {
     return fd;
 }
 
+int sys_adopt(int fd) {
+    struct addr addr;
+    int err = sys_bound(fd, &addr);
+    if (err == 0 && addr.sa.any.sa_family != AF_UNIX) {
+        err = tcp_options(fd);
+    }
+    int flags = err == 0 ? fcntl(fd, F_GETFL) : -1;
+    if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) != 0) {
+        return err != 0 ? err : -errno;
+    }
+    return 0;
+}
+
 int sys_probe_bind(const struct addr *addr) {
     if (addr->sa.any.sa_family == AF_UNIX) {
         int err = unix_probe(addr);

@@ -45,6 +45,7 @@ static void check_head(const struct feed *f) {
     check_line(h);
     check_host(h);
     ensure(!f->r.until_eof && h->keep_alive <= h->minor);
+    ensure(h->body != BODY_NONE || (h->length == 0 && feed_count(h, FIELD_TRANSFER_ENCODING) == 0));
     ensure(h->length <= f->limits.body_bytes_max && f->body.len <= f->limits.body_bytes_max);
     ensure(!h->expect_continue || (h->minor == 1 && h->body != BODY_NONE));
     ensure(h->upgrade.len == 0 || (h->minor == 1 && h->body == BODY_NONE));

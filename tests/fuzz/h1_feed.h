@@ -25,6 +25,7 @@ struct feed {
     struct bufq in, out;
     bool got_head;
     uint32_t taken;               /* bytes of the input that the reader has dropped */
+    uint32_t framing;             /* of them, since the last byte of a chunked body */
     struct text body;
     char body_bytes[FEED_MAX];
 };
@@ -65,6 +66,10 @@ static bool feed_turn(struct feed *f) {
     }
     ensure((result == H1_BAD) == (f->r.phase == H1_BROKEN));
     bool moved = f->in.bytes < before || f->out.bytes > body_before;
+    if (f->got_head) {
+        f->framing = f->out.bytes > body_before ? 0 : f->framing + before - f->in.bytes;
+        ensure(result == H1_BAD || f->framing <= f->limits.head_bytes_max);
+    }
     if (bufq_room(&f->out) == 0) {
         feed_take_body(f);
     }

@@ -129,6 +129,10 @@ int sys_listen(const struct addr *addr, bool reuseport, int backlog) {
     return fd;
 }
 
+int sys_adopt(int fd) {
+    return sim_fd_at(sim_current(), fd) != NULL ? 0 : -EBADF;
+}
+
 int sys_probe_bind(const struct addr *addr) {
     struct sim *sim = sim_current();
     return sim_addr_taken(sim, addr, false) || sim_fault(sim, SIM_SYS) ? -EADDRINUSE : 0;
