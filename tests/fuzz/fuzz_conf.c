@@ -85,7 +85,8 @@ static void load_text(const uint8_t *data, size_t size) {
     struct conf_errors errors = {0}, later = {0};
     check_result(conf_load_text("t", text, &errors), &errors);
     check_result(conf_load_text("t", moved, &later), &later);
-    bool marked = size >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0;   /* only a file's first line */
+    /* A byte order mark is one at the beginning only. */
+    bool marked = size >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0;
     ensure(marked || errors.count == later.count);
     for (uint32_t i = 0; !marked && i < errors.count; i++) {
         ensure(errors.lines[i] == 0 || later.lines[i] == errors.lines[i] + 1);
