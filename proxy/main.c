@@ -200,11 +200,15 @@ static void take_signal(struct process *p) {
     }
 }
 
-/* The watchdog is fed only while every worker answers. */
-static void tick(struct process *p) {
+static uint64_t now_ms(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    tls_tickets_rotate(p->plan->tickets, (uint64_t)now.tv_sec);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* The watchdog is fed only while every worker answers. */
+static void tick(struct process *p) {
+    tls_tickets_rotate(p->plan->tickets, now_ms() / 1000);
     if (p->stopping) {
         sd_notify(0, "WATCHDOG=1");
         return;
@@ -227,12 +231,14 @@ static void run(struct process *p) {
     for (uint32_t i = 0; i < p->started; i++) {
         p->beats[i] = UINT64_MAX;
     }
-    tick(p);
+    uint64_t due_ms = 0;   /* ticks come in time, whatever signals come */
     while (workers_in(p, WORKER_DONE) < p->started) {
-        int n = poll(fds, 2, p->tick_ms);
-        if (n == 0) {
+        uint64_t now = now_ms();
+        if (now >= due_ms) {
             tick(p);
+            due_ms = now + (uint64_t)p->tick_ms;
         }
+        int n = poll(fds, 2, (int)(due_ms - now));
         if (n > 0 && (fds[0].revents & POLLIN) != 0) {
             take_signal(p);
         }

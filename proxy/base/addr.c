@@ -318,9 +318,22 @@ void endpoint_of(struct endpoint *e, const struct sockaddr *sa, socklen_t len) {
     }
 }
 
+/* By hand: it is asked for with every request. */
+static char *ipv4_print(const uint8_t ip[4], char p[ADDR_TEXT_MAX]) {
+    struct text text = text_on(p, ADDR_TEXT_MAX);
+    for (unsigned i = 0; i < 4; i++) {
+        text_u64(&text, ip[i]);
+        text_char(&text, i < 3 ? '.' : '\0');
+    }
+    return p;
+}
+
 char *endpoint_print(const struct endpoint *e, char p[ADDR_TEXT_MAX]) {
     const char *word = e->family == AF_UNIX ? "unix" : "unknown";
-    if (e->family == AF_INET || e->family == AF_INET6) {
+    if (e->family == AF_INET) {
+        return ipv4_print(e->ip, p);
+    }
+    if (e->family == AF_INET6) {
         ensure(inet_ntop(e->family, e->ip, p, ADDR_TEXT_MAX) != NULL);
         return p;
     }

@@ -112,7 +112,12 @@ void seg_unref(struct seg *seg) {
 /* --- Queues ------------------------------------------------------------------------------- */
 
 void bufq_init(struct bufq *q, uint32_t mark, struct segpool *copies) {
-    *q = (struct bufq){.mark = mark, .copies = copies};
+    q->v = NULL;
+    q->head = q->count = 0;
+    q->cap = BUFQ_FEW;
+    q->bytes = 0;
+    q->mark = mark;
+    q->copies = copies;
 }
 
 void bufq_fini(struct bufq *q) {
@@ -124,12 +129,14 @@ void bufq_shrink(struct bufq *q) {
     if (q->count == 0) {
         mem_free(q->v);
         q->v = NULL;
-        q->head = q->cap = 0;
+        q->head = 0;
+        q->cap = BUFQ_FEW;
     }
 }
 
 static struct slice *slice_at(const struct bufq *q, uint32_t i) {
-    return &q->v[(q->head + i) & (q->cap - 1u)];
+    const struct slice *v = q->v != NULL ? q->v : q->few;
+    return (struct slice *)(uintptr_t)&v[(q->head + i) & (q->cap - 1u)];
 }
 
 static struct slice *slice_last(const struct bufq *q) {
@@ -137,7 +144,7 @@ static struct slice *slice_last(const struct bufq *q) {
 }
 
 static void queue_grow(struct bufq *q) {
-    uint32_t cap = q->cap == 0 ? 4 : q->cap * 2u;
+    uint32_t cap = q->cap * 4u;
     ensure(cap <= 32768);
     struct slice *v = mem_alloc(cap * sizeof *v);
     for (uint32_t i = 0; i < q->count; i++) {

@@ -51,8 +51,10 @@ struct slice {
     struct seg *seg;        /* holds one ref */
     uint32_t off, len;
 };
+#define BUFQ_FEW 2u         /* slices without an allocation: a small message needs no more */
 struct bufq {
-    struct slice *v;        /* a ring of cap slices; NULL while nothing was ever pushed */
+    struct slice *v;        /* a ring of cap slices; NULL while `few` are enough */
+    struct slice few[BUFQ_FEW];
     uint16_t head, count, cap;
     uint32_t bytes;
     uint32_t mark;          /* where the writer should stop; a mark, not a wall */
@@ -82,14 +84,19 @@ uint32_t bufq_move(struct bufq *to, struct bufq *from, uint32_t max);
 uint32_t bufq_move_small(struct bufq *to, struct bufq *from, uint32_t max, uint32_t copy_max);
 /* Fills iov with the bytes from skip on; returns the number of entries. */
 int bufq_peek(const struct bufq *, uint32_t skip, struct iovec *, int iov_max);
+/* The first slice; the queue must not be empty. */
+static inline const struct slice *bufq_first(const struct bufq *q) {
+    return (q->v != NULL ? q->v : q->few) + q->head;
+}
 /* The first contiguous bytes; NULL when empty. */
 static inline const uint8_t *bufq_front(const struct bufq *q, uint32_t *len) {
     if (q->count == 0) {
         *len = 0;
         return NULL;
     }
-    *len = q->v[q->head].len;
-    return q->v[q->head].seg->data + q->v[q->head].off;
+    const struct slice *first = bufq_first(q);
+    *len = first->len;
+    return first->seg->data + first->off;
 }
 void bufq_drop(struct bufq *, uint32_t len);
 /* Copies the first len bytes out without dropping them; returns how many there were. */

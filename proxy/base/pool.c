@@ -6,6 +6,11 @@
 #include "base/ensure.h"
 #include "base/mem.h"
 
+#if defined(__has_feature)            /* clang says it in its own way */
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #define POISON(p, n) __asan_poison_memory_region((p), (n))

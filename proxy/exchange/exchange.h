@@ -70,7 +70,7 @@ struct exchanges {
     struct inbox inbox;                 /* new requests of all down sessions of this ring */
     struct task front;                  /* takes them out of the inbox */
     struct pool pool;
-    uint8_t luck[512];                  /* random bytes for request ids, drawn in bulk */
+    uint8_t luck[4096];                 /* random bytes for request ids, drawn in bulk */
     uint32_t luck_left;
 };
 void exchanges_init(struct exchanges *, struct http *, struct upstream *, struct generation *,

@@ -341,7 +341,7 @@ static enum h1_result read_chunks(struct h1_read *r, struct bufq *in, struct buf
         if (n == 0) {
             return H1_MORE;
         }
-        r->seg = in->v[in->head].seg;
+        r->seg = bufq_first(in)->seg;
         r->frame_at = p;
         llhttp_errno_t error = llhttp_execute(&r->parser, p, n);
         if (error == HPE_PAUSED) {
