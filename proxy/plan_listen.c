@@ -36,7 +36,8 @@ static bool listen_failed(const struct plan *plan, const struct plan_socket *s, 
         hint = ": this machine does not have that address";
     }
     log_error("%s:%u: [listener %s] can not listen on %s: %s%s", plan->conf->path,
-              listener->bind_lines[s->bind], listener->name, addr_print(&s->addr, printed), strerror(-err), hint);
+              listener->bind_lines[s->bind], listener->name,
+              addr_print(&s->addr, printed), strerror(-err), hint);
     return false;
 }
 

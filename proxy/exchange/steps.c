@@ -102,8 +102,9 @@ enum step step_request(struct exchange *e) {
 
 /* --- response: until its head is here ----------------------------------------------------- */
 
-/* The keep-alive race: the server closed a kept connection just as our request came. It goes again
- * once, on a fresh one, where it may be repeated (RFC 9110 9.2.2) and nothing of its body is gone. */
+/* The keep-alive race: the server closed a kept connection just as our request came. It goes
+ * again, once, on a fresh one, where it may be repeated (RFC 9110 9.2.2) and nothing of its body is
+ * gone. */
 static bool may_go_again(const struct exchange *e) {
     return e->up->may_retry && !e->retried && e->lease.reused &&
            method_idempotent(e->request->method) && e->up->tx_bytes == 0 &&
