@@ -92,8 +92,9 @@ static struct io_uring_sqe *receive_sqe(struct ring *ring, int fd, uint32_t limi
     return sqe;
 }
 
-/* No feature bit tells, so one is tried: of two bytes that are there it must bring one, and end.
- * A kernel that does not know the field says -EINVAL. */
+/* No feature bit tells, so it is tried: one byte is the limit, two are there, and the receive must
+ * end with them (the limit is looked at between receives, it does not cut one short). A kernel
+ * that does not know the field says -EINVAL. */
 bool receive_knows_limits(struct ring *ring) {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
@@ -110,7 +111,7 @@ bool receive_knows_limits(struct ring *ring) {
             break;
         }
         more = cqe->flags & IORING_CQE_F_MORE;
-        known = known && !more && cqe->res == 1;
+        known = known && !more && cqe->res > 0;
         receive_drop(ring, cqe->flags);
         io_uring_cqe_seen(&ring->uring, cqe);
     }

@@ -77,7 +77,8 @@ static inline bool op_idle(const struct op *op) {
 
 /* Receives until cancelled, end (res 0) or error. res > 0 comes with a segment that holds res
  * bytes from its start; its reference passes to done. Arm again when !armed and more is wanted:
- * with the one-shot policy that is after every receive, else after limit bytes (0: no limit).
+ * with the one-shot policy that is after every receive, else after limit bytes (0: no limit) and
+ * up to a segment more.
  * Kernels that do not know the limit go on until the cancel: up to 32 segments past it. */
 void op_recv(struct ring *, struct op *, int fd, uint32_t limit);
 /* One send, at most one per socket at any time; may be short. Never raises SIGPIPE. */

@@ -2,6 +2,10 @@
 #include "ring_bench.h"
 
 #include <pthread.h>
+#include <stdio.h>
+#include <sys/utsname.h>
+
+#include "ring/refusal_priv.h"
 
 #define STREAMS_MAX 400
 
@@ -414,6 +418,39 @@ static void test_reset(void **state) {
     reset(true);
 }
 
+/* What a receive may bring past its limit: the rest of a segment, or, on kernels that know no
+ * limit, what 32 rounds bring before the cancel. */
+static uint64_t excess_max(void) {
+    struct utsname name;
+    unsigned major, minor;
+    assert_int_equal(uname(&name), 0);
+    assert_int_equal(sscanf(name.release, "%u.%u", &major, &minor), 2);
+    return kernel_older(major, minor, 6, 18) ? 32 * 4096 : 4096;
+}
+
+static void test_limit(void **state) {
+    (void)state;
+    static uint8_t bytes[100000];
+    int fds[2];
+    bench_open((struct ring_params){.buf_size = 4096});
+    pair(fds);
+    assert_int_equal(write(fds[0], bytes, sizeof bytes), sizeof bytes);
+    close(fds[0]);
+    struct probe rx;
+    probe_init(&rx);
+    while (rx.bytes < sizeof bytes) {
+        uint64_t before = rx.bytes;
+        op_recv(ring, &rx.op, fds[1], 8192);
+        UNTIL(op_idle(&rx.op) || rx.bytes - before >= 8192);
+        assert_true(rx.bytes - before <= 8192 + excess_max());
+        probe_end(&rx);
+        assert_true(rx.bytes - before <= 8192 + excess_max());
+    }
+    assert_int_equal(rx.bytes, sizeof bytes);
+    close(fds[1]);
+    bench_close();
+}
+
 int main(void) {
     sys_raise_nofile();
     const struct CMUnitTest tests[] = {
@@ -426,6 +463,7 @@ int main(void) {
         cmocka_unit_test(test_overflow_of_accepts),
         cmocka_unit_test(test_overflow_and_posts),
         cmocka_unit_test(test_reset),
+        cmocka_unit_test(test_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
