@@ -206,7 +206,6 @@ struct session {
     const struct session_ops *ops;
     struct task *owner;
     struct list_node link;       /* the holder's: idle list, or the room's list of down sessions */
-    void *holder;                /* the holder's */
     bool up, idle, dead;
     uint8_t why;                 /* with dead */
     uint64_t since_ms;           /* idle since */

@@ -124,7 +124,6 @@ struct wire {
     struct task turn;                 /* TLS, when it is its turn */
     struct timer stall;               /* dialling, handshake, linger */
     struct list_node sends, endings;
-    uint64_t rx_total, tx_total;      /* bytes on the socket so far */
     uint64_t progress_ms;             /* when the send in flight started or last took something */
 };
 

@@ -54,7 +54,6 @@ void wire_read(struct wire *w) {
 }
 
 static void wire_received(struct wire *w, struct seg *seg, uint32_t len) {
-    w->rx_total += len;
     if (w->state == WIRE_CLOSING || w->dead || (w->state == WIRE_ENDING && !wire_is_tls(w))) {
         return;
     }
@@ -185,7 +184,6 @@ static void wire_tell_room(struct wire *w, bool sent) {
 }
 
 static void wire_sent(struct wire *w, uint32_t len) {
-    w->tx_total += len;
     bufq_drop(&w->sending, len);
     if (len < w->asked) {
         bufq_settle(&w->sending);   /* what is left waits for a slow peer */
