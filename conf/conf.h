@@ -14,6 +14,9 @@
 
 enum conf_balance { CONF_BALANCE_ROUND_ROBIN, CONF_BALANCE_LEAST_REQUESTS };
 
+/* The PROXY protocol in front of a connection to a server. */
+enum conf_proxy { CONF_PROXY_NO, CONF_PROXY_V1, CONF_PROXY_V2 };
+
 struct conf_list {             /* a list key: comma-separated, and it may be repeated */
     char **items;
     uint32_t *lines;           /* where each stood */
@@ -43,7 +46,10 @@ struct conf_listener {
     const char *backend;       /* NULL: none */
     int32_t backend_index;     /* in conf->backends, -1: none */
     uint64_t head_timeout_ms, body_timeout_ms, idle_timeout_ms, send_timeout_ms, tunnel_timeout_ms;
-    uint64_t max_head, max_headers, max_body, max_connections;
+    uint64_t max_head, max_headers, max_body, max_connections, max_requests, max_pipelined;
+    uint32_t max_connections_per_client;   /* 0: auto, half of what the listener may hold */
+    uint64_t min_body_rate, min_send_rate; /* bytes a second; 0: any */
+    bool accept_proxy, keep_underscores;
 };
 
 struct conf_route {
@@ -61,6 +67,7 @@ struct conf_server {
     struct addr addr;
     uint32_t line;
     uint32_t weight;
+    enum conf_proxy send_proxy;
 };
 
 struct conf_backend {
@@ -72,6 +79,7 @@ struct conf_backend {
     uint64_t connect_timeout_ms, response_timeout_ms, stall_timeout_ms, keepalive_timeout_ms;
     uint64_t keepalive;
     uint32_t weight;           /* of servers that name none */
+    enum conf_proxy send_proxy;
 };
 
 struct conf {

@@ -23,6 +23,11 @@ static const char *const balance_words[] = {
     [CONF_BALANCE_LEAST_REQUESTS] = "least_requests",
 };
 
+/* The words of enum conf_proxy. */
+static const char *const proxy_words[] = {
+    [CONF_PROXY_NO] = "no", [CONF_PROXY_V1] = "v1", [CONF_PROXY_V2] = "v2",
+};
+
 static bool in_bounds(const struct conf_key *key, uint64_t value) {
     return value >= key->min && value <= key->max;
 }
@@ -105,6 +110,15 @@ static void type_set_redirect(struct load *load, const struct conf_key *key, voi
     *(uint32_t *)member = (uint32_t)port;
 }
 
+static void type_set_flag(struct load *load, const struct conf_key *key, void *member,
+                          struct str text) {
+    if (!str_eq(text, STR("yes")) && !str_eq(text, STR("no"))) {
+        value_error(load, key, text, "write yes or no");
+        return;
+    }
+    *(bool *)member = str_eq(text, STR("yes"));
+}
+
 /* Digits and a unit. False when it is neither; a value that no integer holds is the largest. */
 static bool unit_parse(const struct unit *units, struct str text, uint64_t *value,
                        struct str *suffix) {
@@ -160,15 +174,35 @@ static void type_set_size(struct load *load, const struct conf_key *key, void *m
     }
 }
 
+/* The index of a word among those of an enum; count when it is none of them. */
+static unsigned word_find(const char *const *words, unsigned count, struct str text) {
+    unsigned i = 0;
+    while (i < count && !str_eq(text, str_of(words[i]))) {
+        i++;
+    }
+    return i;
+}
+
 static void type_set_balance(struct load *load, const struct conf_key *key, void *member,
                              struct str text) {
-    for (size_t i = 0; i < sizeof(balance_words) / sizeof(*balance_words); i++) {
-        if (str_eq(text, str_of(balance_words[i]))) {
-            *(enum conf_balance *)member = (enum conf_balance)i;
-            return;
-        }
+    unsigned count = sizeof(balance_words) / sizeof(*balance_words);
+    unsigned i = word_find(balance_words, count, text);
+    if (i == count) {
+        value_error(load, key, text, "write round_robin or least_requests");
+        return;
     }
-    value_error(load, key, text, "write round_robin or least_requests");
+    *(enum conf_balance *)member = (enum conf_balance)i;
+}
+
+static void type_set_proxy(struct load *load, const struct conf_key *key, void *member,
+                           struct str text) {
+    unsigned count = sizeof(proxy_words) / sizeof(*proxy_words);
+    unsigned i = word_find(proxy_words, count, text);
+    if (i == count) {
+        value_error(load, key, text, "write no, v1 or v2");
+        return;
+    }
+    *(enum conf_proxy *)member = (enum conf_proxy)i;
 }
 
 static void string_set(void *member, struct str text) {

@@ -16,7 +16,8 @@ enum stats_counter {
 /* Written by its ring alone; read by anybody with stats_get. One per ring, on its own lines. */
 struct stats {
     _Alignas(64) uint64_t counter[STAT_COUNT];
-    uint64_t closed[CLOSE_COUNT];   /* by reason */
+    uint64_t closed[CLOSE_COUNT];   /* connections, by reason */
+    uint64_t ended[CLOSE_COUNT];    /* requests, by reason: as the access log says */
 };
 
 static inline void stats_add(struct stats *s, enum stats_counter which, uint64_t n) {
@@ -27,12 +28,20 @@ static inline void stats_close(struct stats *s, enum close_reason why) {
     __atomic_store_n(&s->closed[why], s->closed[why] + 1, __ATOMIC_RELAXED);
 }
 
+static inline void stats_end(struct stats *s, enum close_reason why) {
+    __atomic_store_n(&s->ended[why], s->ended[why] + 1, __ATOMIC_RELAXED);
+}
+
 static inline uint64_t stats_get(const struct stats *s, enum stats_counter which) {
     return __atomic_load_n(&s->counter[which], __ATOMIC_RELAXED);
 }
 
 static inline uint64_t stats_get_close(const struct stats *s, enum close_reason why) {
     return __atomic_load_n(&s->closed[why], __ATOMIC_RELAXED);
+}
+
+static inline uint64_t stats_get_end(const struct stats *s, enum close_reason why) {
+    return __atomic_load_n(&s->ended[why], __ATOMIC_RELAXED);
 }
 
 /* The metric's name and its line of help. */

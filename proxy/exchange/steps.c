@@ -183,6 +183,7 @@ enum step step_response(struct exchange *e) {
 
 enum step step_done(struct exchange *e) {
     accesslog_write(e->room->log, e);
+    stats_end(ring_stats(e->room->ring), e->why);
     if (e->local) {
         e->up->ops->release(e->up, CLOSE_NONE);
     }

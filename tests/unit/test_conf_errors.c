@@ -284,9 +284,9 @@ static void test_servers(void **state) {
     lab_line_bad("backend", "server = 127.0.0.1:1 wieght=2",
                  "server = 127.0.0.1:1 wieght=2: unknown option wieght; did you mean weight?");
     lab_line_bad("backend", "server = 127.0.0.1:1 backup=1",
-                 "server = 127.0.0.1:1 backup=1: unknown option backup; there is weight=");
+                 "server = 127.0.0.1:1 backup=1: unknown option backup; there is weight= send_proxy=");
     lab_line_bad("backend", "server = 127.0.0.1:1 balance=x",
-                 "server = 127.0.0.1:1 balance=x: unknown option balance; there is weight=");
+                 "server = 127.0.0.1:1 balance=x: unknown option balance; there is weight= send_proxy=");
     lab_line_bad("backend", "server = 127.0.0.1:1 weight=1 weight=1",
                  "server = 127.0.0.1:1 weight=1 weight=1: weight stands twice");
     static const char *const odd[] = {"backup", "weight=", "=2"};
