@@ -146,6 +146,7 @@ static void site_init(struct site *site, uint32_t index, const struct conf_liste
         .name = listener->name,
         .index = index,
         .multi_certificate = listener->certificate.count > 1,
+        .accept_proxy = listener->accept_proxy,
         .limits = {
             .head_bytes_max = (uint32_t)listener->max_head,
             .field_count_max = (uint32_t)listener->max_headers,

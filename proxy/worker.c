@@ -22,19 +22,30 @@ struct door {
     struct task task;
 };
 
+/* The address of ours that the client came to. A wildcard is no address, so the kernel is asked;
+ * where it can not tell, the port is known all the same. */
+static void door_local(const struct door *door, int fd, struct endpoint *local) {
+    struct addr addr = door->socket->addr;
+    if (addr_is_any(&addr) && sys_bound(fd, &addr) != 0) {
+        *local = (struct endpoint){.port = door->socket->port};
+        return;
+    }
+    endpoint_of(local, &addr.sa.any, addr.len);
+}
+
 static void door_session(struct door *door, int fd) {
     struct worker *w = door->worker;
     const struct site *site = &w->plan->sites[door->socket->site];
     struct down_params params = {
         .wire = {.fd = fd, .tls = w->tls[site->index], .limits = &site->limits.wire,
-                 .limit = &w->plan->limits[site->index]},
+                 .limit = &w->plan->limits[site->index], .proxy = site->accept_proxy},
         .limits = &site->limits,
         .inbox = &w->exchanges.inbox,
-        .local_port = door->socket->port,
         .listener = site,
     };
     /* ENOTCONN: reset before it was accepted; the session will find out by itself. */
     (void)sys_peer(fd, &params.client);
+    door_local(door, fd, &params.local);
     (void)h1_down_new(&w->http, &params);   /* at a bound it has closed the descriptor */
 }
 

@@ -29,6 +29,7 @@ struct site {
     uint32_t index;              /* of its settings in the generation's conf */
     struct http_limits limits;   /* of its connections */
     bool multi_certificate;      /* several names: a request may come by the wrong connection */
+    bool accept_proxy;           /* its connections begin with a PROXY header */
 };
 
 /* --- The access log of one ring ----------------------------------------------------------- */

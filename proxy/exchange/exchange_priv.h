@@ -60,6 +60,9 @@ uint16_t reply_status(enum close_reason);
 void rewrite_request(struct exchange *);
 void rewrite_response(struct head *);
 
+/* introduce.c: in the request's arena; NULL where no server of the backend wants to know. */
+const struct client_told *introduce_client(struct exchange *);
+
 /* route.c */
 struct router *router_new(const struct conf *);
 void router_free(struct router *);

@@ -101,11 +101,11 @@ static void forward_rfc7239(struct exchange *e, struct head *head, struct str cl
 }
 
 static struct str client_port(struct head *head) {
-    if (head->conn->local_port == 0) {
+    if (head->conn->local.port == 0) {
         return (struct str){"", 0};
     }
     struct text text = text_on(arena_get(head->arena, 8), 8);
-    text_u64(&text, head->conn->local_port);
+    text_u64(&text, head->conn->local.port);
     return text_done(&text);
 }
 

@@ -55,6 +55,12 @@ enum step step_head(struct exchange *e) {
 
 /* --- route -------------------------------------------------------------------------------- */
 
+static enum step ask(struct exchange *e, bool fresh) {
+    struct pick pick = {.fresh = fresh, .told = introduce_client(e)};
+    lease_ask(&e->lease, e->room->upstream, e->backend, &pick, &e->task);
+    return STEP_lease;
+}
+
 enum step step_route(struct exchange *e) {
     struct head *request = e->request;
     int32_t index = router_find(e->generation->router, e->site->index, request->authority,
@@ -66,8 +72,7 @@ enum step step_route(struct exchange *e) {
                                str_of(e->generation->conf->backends[index].name));
     rewrite_request(e);
     e->uploading = request->body != BODY_NONE;
-    lease_ask(&e->lease, e->room->upstream, e->backend, &(struct pick){0}, &e->task);
-    return STEP_lease;
+    return ask(e, false);
 }
 
 /* --- lease: a connection to a server ------------------------------------------------------ */
@@ -120,8 +125,7 @@ static enum step response_lost(struct exchange *e) {
     stats_add(ring_stats(e->room->ring), STAT_RETRIED, 1);
     lease_end(&e->lease, e->up->why);
     e->up = NULL;
-    lease_ask(&e->lease, e->room->upstream, e->backend, &(struct pick){.fresh = true}, &e->task);
-    return STEP_lease;
+    return ask(e, true);
 }
 
 /* Time runs from the last byte that went up: a long upload is not a slow server. */

@@ -278,6 +278,15 @@ static void down_read(struct h1_down *s) {
 
 /* --- Events of the wire ------------------------------------------------------------------- */
 
+/* From here on it is known who the client is: at the accept, or when the PROXY header has told.
+ * Under TLS that is before the handshake. */
+static void down_know(struct h1_down *s) {
+    if (s->wire->told.told) {
+        s->facts.client = s->wire->told.client;
+        s->facts.local = s->wire->told.local;
+    }
+}
+
 /* The client has ended its side. While its request waits or runs it is gone; but for a tunnel, and
  * where all of the answer is on its way already. */
 static void down_ended(struct h1_down *s) {
@@ -331,11 +340,14 @@ static void down_run(struct task *task) {
         down_dead(s, wire->why);
         return;
     }
+    if ((ready & WIRE_TOLD) != 0) {
+        down_know(s);
+    }
     if (s->push_waits) {
         s->push_waits = false;
         wire_push(wire);
     }
-    if ((ready & WIRE_UP) != 0 && s->facts.tls) {
+    if ((ready & WIRE_UP) != 0 && s->timer_for == TIMER_NONE && s->stream == NULL) {
         down_arm(s, TIMER_HEAD);   /* until then it was the handshake's time */
     }
     if ((ready & WIRE_ROOM) != 0 && s->stream != NULL) {
@@ -542,7 +554,7 @@ bool h1_down_new(struct http *http, const struct down_params *params) {
     *s = (struct h1_down){
         .session = {.magic = SESSION_MAGIC, .ops = &down_session_ops, .up = true},
         .http = http, .limits = params->limits, .inbox = params->inbox,
-        .facts = {.client = params->client, .local_port = params->local_port,
+        .facts = {.client = params->client, .local = params->local,
                   .listener = params->listener, .id = ++http->connection_count},
     };
     task_init(&s->task, down_run);
@@ -556,7 +568,10 @@ bool h1_down_new(struct http *http, const struct down_params *params) {
     s->facts.tls_machine = s->wire->tls;
     s->facts.tls = s->wire->tls != NULL;
     list_append(&http->sessions, &s->session.link);
-    if (!s->facts.tls) {
+    if (!params->wire.proxy) {
+        down_know(s);
+    }
+    if (s->wire->state == WIRE_OPEN) {
         down_arm(s, TIMER_HEAD);
     }
     return true;

@@ -90,7 +90,8 @@ enum h1_framing {
     H1_TX_RAW          /* a tunnel */
 };
 
-void h1_write_request(struct bufq *tx, const struct head *);
+/* close: the connection ends with the answer. */
+void h1_write_request(struct bufq *tx, const struct head *, bool close);
 /* date empty: no Date. */
 struct h1_response {
     enum h1_framing framing;

@@ -27,6 +27,7 @@ struct h1_up {
     struct task task;
     bool eof, lost;               /* the server's FIN; the wire is dead. rx may hold what came */
     bool draining, forgotten, push_waits;
+    bool once;                    /* one request, and no other */
 };
 
 const size_t h1_up_size = sizeof(struct h1_up);
@@ -290,7 +291,7 @@ static void up_send_head(struct stream *stream, const struct head *head) {
     if (s->wire == NULL) {
         return;
     }
-    h1_write_request(&s->wire->tx, head);
+    h1_write_request(&s->wire->tx, head, s->once);
     if (st->tx.done) {
         s->wire->tell_sent = stream->tell_sent;
         wire_push(s->wire);
@@ -336,7 +337,7 @@ static void up_tunnel(struct stream *stream) {
 static bool up_reusable(const struct h1_up *s) {
     const struct h1_up_stream *st = s->stream;
     return st->stream.rx_ended && st->read.phase == H1_END && st->tx.done &&
-           st->keep && !s->eof && !s->lost && !s->draining && !s->forgotten &&
+           st->keep && !s->once && !s->eof && !s->lost && !s->draining && !s->forgotten &&
            s->wire->rx.bytes == 0 && (s->wire->ready & ~(unsigned)WIRE_ROOM) == 0;
 }
 
@@ -432,8 +433,8 @@ static const struct session_ops up_session_ops = {
     .kill = up_kill,
 };
 
-struct session *h1_up_new(struct http *http, const struct addr *to,
-                          const struct http_limits *limits, struct task *owner) {
+struct session *h1_up_new(struct http *http, const struct up_params *params,
+                          struct task *owner) {
     ensure_magic(http, HTTP_MAGIC);
     struct h1_up *s = pool_get(&http->ups);
     if (s == NULL) {
@@ -441,10 +442,11 @@ struct session *h1_up_new(struct http *http, const struct addr *to,
     }
     *s = (struct h1_up){.session = {.magic = SESSION_MAGIC, .ops = &up_session_ops,
                                     .owner = owner},
-                        .http = http, .limits = limits};
+                        .http = http, .limits = params->limits, .once = params->once};
     task_init(&s->task, up_run);
-    struct wire_params params = {.fd = -1, .to = to, .limits = &limits->wire};
-    s->wire = wire_dial(http->net, &params, &s->task);
+    struct wire_params wire = {.fd = -1, .to = params->to, .limits = &params->limits->wire,
+                               .preface = params->preface};
+    s->wire = wire_dial(http->net, &wire, &s->task);
     if (s->wire == NULL) {
         pool_put(&http->ups, s);
         return NULL;

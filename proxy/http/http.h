@@ -57,8 +57,8 @@ enum body_kind {
 
 /* Facts of the connection that a head came by; owned by its session. */
 struct conn_facts {
-    struct endpoint client;    /* who is connected */
-    uint16_t local_port;       /* of the listener; 0 for unix */
+    struct endpoint client;    /* who is connected; where a PROXY header tells, whom it names */
+    struct endpoint local;     /* to which address of ours, or of the balancer's in front */
     bool tls;
     struct tls *tls_machine;   /* NULL when plain */
     const void *listener;      /* whoever made the session knows what this is */
@@ -242,17 +242,21 @@ struct down_params {
     struct wire_params wire;
     const struct http_limits *limits;    /* outlives the session */
     struct inbox *inbox;
-    struct endpoint client;
-    uint16_t local_port;
+    struct endpoint client, local;       /* of the connection; a PROXY header goes before them */
     const void *listener;
 };
 /* Serves a client: HTTP/1 over the accepted descriptor of params->wire. Frees itself. False when
  * a pool is at its bound; the descriptor is closed then. */
 bool h1_down_new(struct http *, const struct down_params *);
 
+struct up_params {
+    const struct addr *to;               /* outlives the session */
+    const struct http_limits *limits;    /* outlives the session */
+    struct str preface;                  /* bytes that go before the first request; copied */
+    bool once;                           /* it serves one request, and says so to the server */
+};
 /* Dials a server. NULL when a pool is at its bound. The owner is woken when it is up, or dead. */
-struct session *h1_up_new(struct http *, const struct addr *to, const struct http_limits *,
-                          struct task *owner);
+struct session *h1_up_new(struct http *, const struct up_params *, struct task *owner);
 /* The holder of an up session lets go of it, in any state, once: it is freed, at once or when its
  * message has ended. */
 void session_forget(struct session *);

@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/close.h"
 #include "base/pool.h"
+#include "net/proxyproto.h"
 #include "ring/ring.h"
 #include "tls/tls.h"
 
@@ -64,21 +65,30 @@ void listener_shut(struct listener *);
 
 /* --- Wires -------------------------------------------------------------------------------- */
 
-enum wire_state { WIRE_DIALING, WIRE_HANDSHAKE, WIRE_OPEN, WIRE_ENDING, WIRE_CLOSING };
+enum wire_state {
+    WIRE_DIALING,
+    WIRE_PREFACE,        /* accepted: its PROXY header is to come */
+    WIRE_HANDSHAKE,
+    WIRE_OPEN,
+    WIRE_ENDING,
+    WIRE_CLOSING
+};
 
 /* What has happened since the owner looked last. The owner clears what it has dealt with. */
 enum wire_ready {
-    WIRE_UP = 1,     /* dialled, and the handshake is done: bytes may flow */
+    WIRE_UP = 1,     /* dialled, told of, and the handshake is done: bytes may flow */
     WIRE_RX = 2,     /* rx has bytes that it had not before */
     WIRE_EOF = 4,    /* the peer ended its side; rx holds what came before. Cut off when TLS lacks
                         its close_notify: then wire->cut is set */
     WIRE_ROOM = 8,   /* tx has room again after it had none; or, where tell_sent, all is sent */
     WIRE_LOST = 16,  /* the connection died, `why` says of what; rx still holds what came */
+    WIRE_TOLD = 32,  /* the PROXY header has come: wire->told is set. Before UP, and under TLS
+                        before the handshake begins */
 };
 
 struct wire_limits {
     uint32_t rx_mark, tx_mark;   /* bytes that may wait here, each way */
-    uint32_t handshake_ms;       /* TLS handshake, from the accept */
+    uint32_t handshake_ms;       /* PROXY header and TLS handshake, from the accept */
     uint32_t connect_ms;         /* dialling, retries of a full unix backlog included */
     uint32_t send_ms;            /* without progress of a send */
     uint32_t linger_ms;          /* after wire_end: until the peer's FIN */
@@ -90,6 +100,9 @@ struct wire_params {
     struct tls_context *tls;          /* NULL: plain */
     const struct wire_limits *limits; /* outlives the wire */
     struct connection_limit *limit;   /* accept: counts it, may be NULL */
+    bool proxy;                       /* accept: the peer begins with a PROXY header, or is lost
+                                         with CLOSE_BAD_PROXY */
+    struct str preface;               /* dial: bytes that go before all others; copied */
 };
 
 struct wire {
@@ -115,14 +128,15 @@ struct wire {
     const struct wire_limits *limits;
     struct connection_limit *limit;
     const struct addr *to;            /* NULL: accepted */
+    struct proxyproto_ends told;      /* what the PROXY header said; zero without one */
     struct bufq rx, tx;               /* plain bytes; the owner drops from rx and pushes to tx */
     struct bufq sending;              /* on their way: cipher bytes under TLS */
-    struct bufq cipher;               /* TLS: received, not yet decrypted */
+    struct bufq cipher;               /* TLS: received, not yet decrypted; and a PROXY header */
     struct tls *tls;
     struct sendv *sendv;              /* while a gathered send is in flight */
     struct op op_rx, op_tx, op_end;
     struct task turn;                 /* TLS, when it is its turn */
-    struct timer stall;               /* dialling, handshake, linger */
+    struct timer stall;               /* dialling, PROXY header, handshake, linger */
     struct list_node sends, endings;
     uint64_t progress_ms;             /* when the send in flight started or last took something */
 };

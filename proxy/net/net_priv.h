@@ -21,6 +21,7 @@ struct sendv {
 void wire_lost(struct wire *, enum close_reason);   /* tells the owner, stops the ops */
 void wire_join(struct wire *);                      /* at the end of every done */
 void wire_wake(struct wire *, unsigned ready);      /* sets bits and wakes the owner */
+void wire_begin(struct wire *);                     /* accepted: the handshake, or up at once */
 void wire_up(struct wire *);                        /* bytes may flow now */
 void wire_ending(struct wire *);                    /* a wire that ends: what is next */
 void wire_close_limit(struct connection_limit *);   /* counts a connection off */
@@ -31,6 +32,10 @@ void wire_tx_done(struct op *, int res, struct seg *, bool armed);
 void wire_turn_run(struct task *);
 void wire_read(struct wire *);                      /* arms the receive where there is room */
 void wire_send(struct wire *);                      /* starts a send where there is something */
+
+/* preface.c: the PROXY header of an accepted wire. */
+void wire_preface_received(struct wire *, struct seg *, uint32_t len);
+void wire_preface_ended(struct wire *);
 
 /* dial.c */
 void wire_dial_start(struct wire *);

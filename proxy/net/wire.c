@@ -1,4 +1,4 @@
-/* The life of a wire: made, up, ending, closing, joined. */
+/* The life of a wire: made, begun, up, ending, closing, joined. */
 #include <poll.h>
 
 #include "net/net_priv.h"
@@ -6,7 +6,8 @@
 static void wire_end_done(struct op *op, int res, struct seg *seg, bool armed);
 
 static void wire_handshake_fired(struct timer *timer) {
-    wire_lost(container_of(timer, struct wire, stall), CLOSE_HANDSHAKE_TIMEOUT);
+    struct wire *w = container_of(timer, struct wire, stall);
+    wire_lost(w, w->state == WIRE_PREFACE ? CLOSE_HEAD_TIMEOUT : CLOSE_HANDSHAKE_TIMEOUT);
 }
 
 static void wire_linger_fired(struct timer *timer) {
@@ -64,16 +65,27 @@ struct wire *wire_accept(struct net *net, const struct wire_params *params, stru
         return NULL;
     }
     w->limit = params->limit;
+    timer_init(&w->stall, wire_handshake_fired);
+    if (w->tls != NULL || params->proxy) {
+        timer_arm(net->ring, &w->stall, w->limits->handshake_ms);
+    }
+    if (params->proxy) {
+        w->state = WIRE_PREFACE;
+        wire_read(w);
+    } else {
+        wire_begin(w);
+    }
+    return w;
+}
+
+void wire_begin(struct wire *w) {
     if (w->tls == NULL) {
         wire_up(w);
-        return w;
+        return;
     }
     w->state = WIRE_HANDSHAKE;
     w->turn.lane = TASK_HANDSHAKE;
-    timer_init(&w->stall, wire_handshake_fired);
-    timer_arm(net->ring, &w->stall, w->limits->handshake_ms);
     wire_read(w);
-    return w;
 }
 
 struct wire *wire_dial(struct net *net, const struct wire_params *params, struct task *owner) {
@@ -88,6 +100,9 @@ struct wire *wire_dial(struct net *net, const struct wire_params *params, struct
     }
     w->state = WIRE_DIALING;
     w->to = params->to;
+    if (params->preface.len > 0) {
+        bufq_copy(&w->tx, params->preface.p, params->preface.len);
+    }
     wire_dial_start(w);
     return w;
 }

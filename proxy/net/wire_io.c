@@ -16,7 +16,7 @@ static enum close_reason wire_gone(const struct wire *w) {
 
 /* Where received bytes go first, and how many more may come. */
 static struct bufq *wire_landing(struct wire *w) {
-    return wire_is_tls(w) ? &w->cipher : &w->rx;
+    return wire_is_tls(w) || w->state == WIRE_PREFACE ? &w->cipher : &w->rx;
 }
 
 /* While there is no room, only a client's death is of interest. A server that is gone may have
@@ -57,7 +57,9 @@ static void wire_received(struct wire *w, struct seg *seg, uint32_t len) {
     if (w->state == WIRE_CLOSING || w->dead || (w->state == WIRE_ENDING && !wire_is_tls(w))) {
         return;
     }
-    if (wire_is_tls(w)) {
+    if (w->state == WIRE_PREFACE) {
+        wire_preface_received(w, seg, len);
+    } else if (wire_is_tls(w)) {
         bufq_push(&w->cipher, seg, 0, len);
         if (w->state == WIRE_HANDSHAKE) {
             bufq_settle(&w->cipher);   /* its turn may be far: it stands in a lane of its own */
@@ -72,7 +74,9 @@ static void wire_received(struct wire *w, struct seg *seg, uint32_t len) {
 /* The peer's FIN. Under TLS it counts once all that came before is decrypted. */
 static void wire_ended(struct wire *w) {
     w->eof = true;
-    if (wire_is_tls(w)) {
+    if (w->state == WIRE_PREFACE) {
+        wire_preface_ended(w);
+    } else if (wire_is_tls(w)) {
         task_wake(w->net->ring, &w->turn);   /* the last of the handshake may have come as well */
     } else {
         wire_wake(w, WIRE_EOF);
@@ -139,7 +143,8 @@ static void wire_start_send(struct wire *w) {
 
 /* Starts a send of what is ready to go; when nothing is left, what was to follow it follows. */
 static void wire_flush(struct wire *w) {
-    if (w->dead || !op_idle(&w->op_tx) || w->state == WIRE_DIALING) {
+    if (w->dead || !op_idle(&w->op_tx) || w->state == WIRE_DIALING ||
+        w->state == WIRE_PREFACE) {
         return;
     }
     if (!wire_is_tls(w)) {
@@ -303,7 +308,7 @@ void wire_turn_run(struct task *task) {
     if (w->dead || w->state == WIRE_CLOSING) {
         return;
     }
-    if (!wire_is_tls(w)) {
+    if (!wire_is_tls(w) || w->state == WIRE_PREFACE) {
         read_on(w, true);
         return;
     }

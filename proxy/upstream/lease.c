@@ -45,10 +45,27 @@ static bool lease_reuse(struct lease *lease) {
     return true;
 }
 
+/* The PROXY header that this server is to get; empty: none. Without a client to speak of it says
+ * that the connection is our own. */
+static struct str lease_preface(const struct lease *lease, uint8_t to[PROXYPROTO_WRITE_MAX]) {
+    static const struct client_told nobody;
+    const struct client_told *told = lease->told != NULL ? lease->told : &nobody;
+    uint32_t len = 0;
+    if (lease->server->send_proxy == CONF_PROXY_V1) {
+        len = proxyproto_write_v1(&told->ends, to);
+    } else if (lease->server->send_proxy == CONF_PROXY_V2) {
+        len = proxyproto_write_v2(&told->ends, &told->more, to);
+    }
+    return (struct str){(const char *)to, len};
+}
+
 static bool lease_dial(struct lease *lease) {
     struct upstream *room = lease->room;
-    lease->session = h1_up_new(room->http, &lease->server->addr, &lease->backend->limits,
-                               &lease->dialed);
+    uint8_t preface[PROXYPROTO_WRITE_MAX];
+    struct up_params params = {.to = &lease->server->addr, .limits = &lease->backend->limits,
+                               .preface = lease_preface(lease, preface),
+                               .once = lease->server->send_proxy != CONF_PROXY_NO};
+    lease->session = h1_up_new(room->http, &params, &lease->dialed);
     if (lease->session == NULL) {
         return false;
     }
@@ -106,7 +123,7 @@ void lease_ask(struct lease *lease, struct upstream *room, struct backend *backe
                const struct pick *pick, struct task *owner) {
     ensure_magic(room, UPSTREAM_MAGIC);
     *lease = (struct lease){.room = room, .backend = backend, .owner = owner,
-                            .fresh = pick->fresh};
+                            .fresh = pick->fresh, .told = pick->told};
     lease->asked_us = ring_now_us(room->ring);
     task_init(&lease->dialed, lease_dialed_run);
     room->leases++;

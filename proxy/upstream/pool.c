@@ -114,9 +114,11 @@ struct session *local_server_take(struct local_server *local) {
     return NULL;
 }
 
+/* What a PROXY header has said of a connection would be said of the next client, too: those never
+ * come into the pool, in whatever state they are. */
 void local_server_give(struct local_server *local, struct session *session) {
     session->owner = &local->task;
-    if (session->dead) {
+    if (session->dead || local->server->send_proxy != CONF_PROXY_NO) {
         session_forget(session);
     } else if (session->up && session->idle) {
         keep(local, session);

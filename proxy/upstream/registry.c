@@ -33,7 +33,8 @@ static void backend_limits(struct backend *backend, const struct conf_backend *c
 
 static void server_init(struct server *server, uint32_t index, const struct conf_server *conf,
                         uint32_t ring_count) {
-    *server = (struct server){.addr = conf->addr, .weight = conf->weight, .index = index};
+    *server = (struct server){.addr = conf->addr, .weight = conf->weight, .index = index,
+                              .send_proxy = conf->send_proxy};
     addr_print(&server->addr, server->name);
     size_t size = ring_count * sizeof *server->counts;
     server->counts = aligned_alloc(_Alignof(struct server_count), size);
@@ -60,6 +61,7 @@ static void backend_init(struct backend *backend, uint32_t index, const struct c
     ensure(backend->servers != NULL);
     for (uint32_t i = 0; i < conf->server_count; i++) {
         server_init(&backend->servers[i], i, &conf->servers[i], ring_count);
+        backend->send_proxy |= backend->servers[i].send_proxy != CONF_PROXY_NO;
     }
 }
 

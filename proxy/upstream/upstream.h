@@ -20,6 +20,7 @@ struct server {
     struct addr addr;
     char name[ADDR_TEXT_MAX];                /* as the log prints it */
     uint32_t weight;
+    enum conf_proxy send_proxy;              /* its connections are never shared by clients */
     uint32_t index;                          /* in its backend */
     _Alignas(64) _Atomic uint32_t kept;      /* idle connections, promised to the rings */
     struct server_count *counts;             /* one per ring */
@@ -33,6 +34,7 @@ struct backend {
     uint32_t server_count;
     uint32_t connect_ms, response_ms, stall_ms;
     uint32_t keepalive_max, keepalive_ms;
+    bool send_proxy;                         /* to one of its servers at least */
     struct http_limits limits;               /* of connections to its servers */
 };
 
@@ -84,25 +86,34 @@ struct lease {
     struct session *session;        /* while dialling */
     struct task *owner;
     struct task dialed;
+    const struct client_told *told; /* of its pick */
     uint64_t tried;                 /* servers that refused this request, by index (first 64) */
     uint32_t tries;
     uint64_t asked_us, ready_us;
+};
+
+/* What servers with send_proxy are told of the client. */
+struct client_told {
+    struct proxyproto_ends ends;
+    struct proxyproto_more more;
 };
 
 /* What the request asks for. */
 struct pick {
     bool fresh;                     /* not on a kept-alive connection: the second try of a race */
     struct server *avoid;           /* NULL, or a server to take only if there is no other */
+    const struct client_told *told; /* NULL: of nobody. Outlives the lease's waiting */
 };
 
 /* Asks for a connection to one of the backend's servers. On return the state is READY (a kept
- * connection), FAILED (why), or WAITING: then owner is woken when it is one of the others. Refused
- * and late connections are tried at the other servers, each once, before FAILED. */
+ * connection; never at a server with send_proxy), FAILED (why), or WAITING: then owner is woken
+ * when it is one of the others. Refused and late connections are tried at the other servers, each
+ * once, before FAILED. */
 void lease_ask(struct lease *, struct upstream *, struct backend *, const struct pick *,
                struct task *owner);
 /* Any time, synchronous, in every state, also twice. READY: releases the stream, with `why` (NONE:
  * all went well) to tell its session whether the connection may be kept. WAITING: the dial goes on
- * without the lease and becomes an idle connection. */
+ * without the lease and becomes an idle connection; with send_proxy it is given up. */
 void lease_end(struct lease *, enum close_reason why);
 
 #endif

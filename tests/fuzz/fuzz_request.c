@@ -81,7 +81,7 @@ static void check_behind(struct feed *f) {
     bufq_init(&tx, FEED_MAX, &feed_copies);
     head_drop_hop_by_hop(h);
     head_drop(h, FIELD_CONTENT_LENGTH);
-    h1_write_request(&tx, h);
+    h1_write_request(&tx, h, false);
     if (h->body == BODY_STREAM) {
         feed_write_chunks(&tx, body, f->trailers.field_count > 0 ? &f->trailers : NULL);
     } else {

@@ -14,9 +14,9 @@
  * side may have got a byte or a connection that no step has named. */
 enum step_kind {
     STEP_END,
-    C_SENDS, C_SENDS_BODY, C_FINS, C_RESETS, C_PAUSES, C_RESUMES, C_COMES,
+    C_SENDS, C_SENDS_BODY, C_SENDS_RAW, C_FINS, C_RESETS, C_PAUSES, C_RESUMES, C_COMES,
     C_SEES, C_SEES_BODY, C_SEES_CHUNKS, C_SEES_PART, C_SEES_CHUNKS_BODY, C_SEES_NOTHING,
-    C_SEES_CLOSE, C_SEES_CUT,
+    C_SEES_CLOSE, C_SEES_CUT, C_SEES_GONE,
     O_COMES, O_SENDS, O_SENDS_BODY, O_FINS, O_CLOSES, O_RESETS, O_PAUSES, O_RESUMES,
     O_SEES, O_SEES_BODY, O_SEES_CHUNKS, O_SEES_PART, O_SEES_CHUNKS_BODY, O_SEES_NOTHING,
     O_SEES_CLOSE, O_SEES_CUT,
@@ -48,6 +48,7 @@ struct script {
 /* The client. C(): bytes that it sends; CX(): exactly what it must get next. */
 #define C(text) STEP_TEXT_(C_SENDS, text)
 #define C_BODY(bytes) STEP_N_(C_SENDS_BODY, bytes)          /* of a pattern */
+#define C_RAW(text) STEP_TEXT_(C_SENDS_RAW, text)           /* before its TLS begins */
 #define C_FIN STEP_N_(C_FINS, 0)
 #define C_RESET STEP_N_(C_RESETS, 0)
 #define C_PAUSE STEP_N_(C_PAUSES, 0)                        /* reads nothing from now on */
@@ -64,6 +65,8 @@ struct script {
 #define CLOSED STEP_N_(C_SEES_CLOSE, 0)                     /* FIN, and nothing before it */
 /* A reset; what may have come before it does not end a chunked body. */
 #define CUT STEP_N_(C_SEES_CUT, 0)
+/* The end, in whatever way, and not a byte before it. */
+#define GONE STEP_N_(C_SEES_GONE, 0)
 
 /* The origin: the connection taken last. The first one is taken by itself. */
 #define O_NEW STEP_N_(O_COMES, 0)

@@ -296,7 +296,8 @@ static bool drop_half(struct play *play, bool client) {
     return true;
 }
 
-static bool do_sees_close(struct play *play, bool cut) {
+static bool do_sees_close(struct play *play) {
+    bool cut = play->step->kind == C_SEES_CUT, gone = play->step->kind == C_SEES_GONE;
     if (!await(play, play_client_ended, "the connection was not closed")) {
         return false;
     }
@@ -308,7 +309,7 @@ static bool do_sees_close(struct play *play, bool cut) {
         }
         return drop_half(play, true);
     }
-    if (play->client->reset || len > 0) {
+    if ((play->client->reset && !gone) || len > 0) {
         return play_wrong(play, len > 0 ? "bytes before the end" : "a reset, not a FIN", p, len);
     }
     return true;
@@ -362,7 +363,12 @@ static bool do_sends(struct play *play) {
         side_send_body(play, client, play->step->n);
         return true;
     }
+    void *tls = play->tls;
+    if (kind == C_SENDS_RAW) {
+        play->tls = NULL;       /* its hello waits, too */
+    }
     side_send(play, client, play->text, play->text_len);
+    play->tls = tls;
     return true;
 }
 
@@ -380,15 +386,15 @@ static bool do_counts(struct play *play) {
 
 static bool step_run(struct play *play) {
     switch (play->step->kind) {
-    case C_SENDS: case C_SENDS_BODY: case O_SENDS: case O_SENDS_BODY:
+    case C_SENDS: case C_SENDS_BODY: case C_SENDS_RAW: case O_SENDS: case O_SENDS_BODY:
         return do_sends(play);
     case C_SEES: case C_SEES_BODY: case C_SEES_CHUNKS: case C_SEES_PART: case C_SEES_CHUNKS_BODY:
     case O_SEES: case O_SEES_BODY: case O_SEES_CHUNKS: case O_SEES_PART: case O_SEES_CHUNKS_BODY:
         return do_sees(play);
     case C_SEES_NOTHING: case O_SEES_NOTHING:
         return do_sees_nothing(play);
-    case C_SEES_CLOSE: case C_SEES_CUT:
-        return do_sees_close(play, play->step->kind == C_SEES_CUT);
+    case C_SEES_CLOSE: case C_SEES_CUT: case C_SEES_GONE:
+        return do_sees_close(play);
     case O_COMES:
         return await(play, origin_is_here, "no connection came");
     case O_FINS: case O_CLOSES: case O_RESETS: case O_SEES_CLOSE: case O_SEES_CUT:

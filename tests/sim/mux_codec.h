@@ -455,7 +455,7 @@ static void mux_down_new(struct http *http, const struct down_params *params,
         .session = {.magic = SESSION_MAGIC, .ops = &mux_session_ops, .up = true},
         .http = http, .limits = params->limits, .inbox = params->inbox,
         .sessions_pool = sessions, .streams_pool = streams,
-        .facts = {.client = params->client, .local_port = params->local_port,
+        .facts = {.client = params->client, .local = params->local,
                   .listener = params->listener, .id = ++http->connection_count},
     };
     list_init(&s->streams);

@@ -250,7 +250,7 @@ static void accepting_run(struct task *task) {
     while ((fd = listener_take(s->listener)) >= 0) {
         struct down_params params = {
             .wire = {.fd = fd, .limits = &s->world.limits.wire, .limit = &s->limit},
-            .limits = &s->world.limits, .inbox = &s->inbox, .local_port = 80,
+            .limits = &s->world.limits, .inbox = &s->inbox, .local.port = 80,
         };
         assert_true(h1_down_new(&s->world.http, &params));
     }

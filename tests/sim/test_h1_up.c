@@ -142,7 +142,8 @@ static void asker_fini(struct asker *a) {
 }
 
 static void asker_dial(struct asker *a) {
-    a->session = h1_up_new(&a->world.http, &a->addr, &a->world.limits, &a->session_task);
+    struct up_params params = {.to = &a->addr, .limits = &a->world.limits};
+    a->session = h1_up_new(&a->world.http, &params, &a->session_task);
     assert_non_null(a->session);
 }
 

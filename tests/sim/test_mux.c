@@ -41,7 +41,7 @@ static void stage_accept(struct task *task) {
     for (int fd; (fd = listener_take(stage->listener)) >= 0;) {
         struct down_params params = {
             .wire = {.fd = fd, .limits = &stage->limits.wire, .limit = &w->plan->limits[0]},
-            .limits = &stage->limits, .inbox = &w->exchanges.inbox, .local_port = 81,
+            .limits = &stage->limits, .inbox = &w->exchanges.inbox, .local.port = 81,
             .listener = &w->plan->sites[0]};
         (void)sys_peer(fd, &params.client);
         mux_down_new(&w->http, &params, &stage->sessions, &stage->streams);

@@ -1,4 +1,5 @@
-/* Wires under random faults: a TCP relay made of wires alone, with both peers scripted. Over many
+/* Wires under random faults: a TCP relay made of wires alone, with both peers scripted; in half of
+ * the worlds clients come with a PROXY header, which the relay hands on to the origin. Over many
  * seeds nothing is lost, mixed up or cut short without a visible end, nothing stands still, and all
  * pools are empty at the end. SIM_SEED=n runs one seed, SIM_SEEDS=n that many. */
 #include <setjmp.h>
@@ -49,7 +50,7 @@ struct world {
     struct sim *sim;
     uint64_t seed;
     enum kind kind;
-    bool tls, is_unix;
+    bool tls, is_unix, proxy;
     struct relay relays[RINGS_MAX];
     uint32_t ring_count, pair_count;
     struct connection_limit limit;
@@ -67,10 +68,26 @@ static void link_free(struct link *l) {
 
 /* A truncation must be seen, so what ends early ends with a reset. */
 static void link_cut(struct link *l) {
-    l->down->reset = l->up->reset = true;
+    l->down->reset = true;
     wire_shut(l->down, CLOSE_BACKEND_CUT);
-    wire_shut(l->up, CLOSE_BACKEND_CUT);
+    if (l->up != NULL) {
+        l->up->reset = true;
+        wire_shut(l->up, CLOSE_BACKEND_CUT);
+    }
     link_free(l);
+}
+
+/* With a PROXY header, the client's goes on to the origin. False when there is no descriptor. */
+static bool link_dial(struct link *l) {
+    struct world *w = l->relay->world;
+    uint8_t header[PROXYPROTO_WRITE_MAX];
+    struct wire_params params = {.to = &w->up_addr, .limits = &w->limits};
+    if (w->proxy) {
+        params.preface = (struct str){(char *)header,
+                                      proxyproto_write_v1(&l->down->told, header)};
+    }
+    l->up = wire_dial(&l->relay->net, &params, &l->task);
+    return l->up != NULL;
 }
 
 /* False when the link is cut. */
@@ -93,6 +110,14 @@ static bool link_move(struct wire *from, struct wire *to, bool *finished) {
 
 static void link_run(struct task *task) {
     struct link *l = container_of(task, struct link, task);
+    bool lost = (l->down->ready & WIRE_LOST) != 0;
+    if (l->up == NULL && (lost || ((l->down->ready & WIRE_TOLD) != 0 && !link_dial(l)))) {
+        link_cut(l);
+        return;
+    }
+    if (l->up == NULL) {
+        return;
+    }
     l->down_up = l->down_up || (l->down->ready & WIRE_UP) != 0;
     l->up_up = l->up_up || (l->up->ready & WIRE_UP) != 0;
     if (((l->down->ready | l->up->ready) & WIRE_LOST) != 0) {
@@ -122,15 +147,12 @@ static void relay_accept(struct relay *r, int fd) {
     assert_non_null(l);
     *l = (struct link){.relay = r};
     task_init(&l->task, link_run);
-    struct wire_params down = {.fd = fd, .tls = r->tls, .limits = &w->limits, .limit = &w->limit};
+    struct wire_params down = {.fd = fd, .tls = r->tls, .limits = &w->limits, .limit = &w->limit,
+                               .proxy = w->proxy};
     l->down = wire_accept(&r->net, &down, &l->task);
     assert_non_null(l->down);
-    struct wire_params up = {.to = &w->up_addr, .limits = &w->limits};
-    l->up = wire_dial(&r->net, &up, &l->task);
-    if (l->up == NULL) {
-        l->down->reset = true;
-        wire_shut(l->down, CLOSE_NO_DESCRIPTOR);
-        link_free(l);
+    if (!w->proxy && !link_dial(l)) {
+        link_cut(l);
     }
 }
 
@@ -197,6 +219,8 @@ struct actor {
     bool lied;                   /* with a FIN, which looks like an end */
     bool over;
     uint8_t head[ID_BYTES];      /* of what came: an origin learns its id from it */
+    char line[PROXYPROTO_V1_MAX + 1];   /* origins: the PROXY header */
+    uint32_t line_len;
 };
 
 /* Both streams of each pair differ everywhere, so that a mix-up shows. */
@@ -210,6 +234,19 @@ static uint8_t stream_byte(uint32_t id, bool client, uint64_t at) {
 
 static void failed(const struct world *w, const char *what) {
     fail_msg("%s; replay: SIM_TRACE=1 SIM_SEED=%llu", what, (unsigned long long)w->seed);
+}
+
+/* Who the balancer in front says that a client is. */
+static struct proxyproto_ends ends_of(uint32_t id) {
+    struct proxyproto_ends ends = {true, {AF_INET, (uint16_t)id, {10}}, {AF_INET6, 443, {32, 1}}};
+    memcpy(ends.client.ip, &id, sizeof id);
+    return ends;
+}
+
+static uint32_t header_of(uint32_t id, bool v1, uint8_t to[PROXYPROTO_WRITE_MAX]) {
+    struct proxyproto_ends ends = ends_of(id);
+    struct proxyproto_more more = {.authority = STR("example.org")};
+    return v1 ? proxyproto_write_v1(&ends, to) : proxyproto_write_v2(&ends, &more, to);
 }
 
 static void actor_flush(struct actor *a) {
@@ -294,11 +331,29 @@ static void actor_named(struct actor *a) {
     if (a->other == NULL) {
         failed(a->world, "an origin met a client that is none");
     }
+    uint8_t header[PROXYPROTO_WRITE_MAX];
+    uint32_t len = header_of(a->id, true, header);
+    if (a->world->proxy && (len != a->line_len || memcmp(header, a->line, len) != 0)) {
+        failed(a->world, "the origin was told of somebody else");
+    }
     sim_after(a->world->sim, 0, actor_act, a);
 }
 
+/* How many of the bytes belong to the PROXY header. */
+static size_t actor_see_header(struct actor *a, const uint8_t *bytes, size_t len) {
+    size_t i = 0;
+    while (i < len && (a->line_len == 0 || a->line[a->line_len - 1] != '\n')) {
+        if (a->line_len == PROXYPROTO_V1_MAX) {
+            failed(a->world, "no PROXY header came first");
+        }
+        a->line[a->line_len++] = (char)bytes[i++];
+    }
+    return i;
+}
+
 static void actor_see(struct actor *a, const uint8_t *bytes, size_t len) {
-    for (size_t i = 0; i < len; i++, a->seen++) {
+    size_t begin = a->world->proxy && !a->client ? actor_see_header(a, bytes, len) : 0;
+    for (size_t i = begin; i < len; i++, a->seen++) {
         if (!a->client && a->seen < ID_BYTES) {
             a->head[a->seen] = bytes[i];
             if (a->seen + 1 == ID_BYTES) {
@@ -370,6 +425,10 @@ static void client_start(void *arg) {
     struct world *w = arg;
     struct actor *a = actor_new(w, peer_dial(&w->down_addr, NULL), true);
     a->id = (uint32_t)(w->actor_count * 0x01010101u) ^ (uint32_t)sim_draw(w->sim, 1u << 31);
+    if (w->proxy) {
+        uint8_t header[PROXYPROTO_WRITE_MAX];
+        peer_send(a->peer, header, header_of(a->id, a->id & 1, header));
+    }
     if (w->tls) {
         a->tls = mem_zero(sizeof *a->tls);
         toy_client_init(a->tls, "example.org");
@@ -382,7 +441,8 @@ static void client_start(void *arg) {
 
 static void world_init(struct world *w, uint64_t seed, const struct sim_params *params) {
     const char *why;
-    *w = (struct world){.seed = seed, .kind = (enum kind)(seed % 3), .tls = seed / 3 % 2 == 1};
+    *w = (struct world){.seed = seed, .kind = (enum kind)(seed % 3), .tls = seed / 3 % 2 == 1,
+                        .proxy = seed / 6 % 2 == 1};
     struct sim *sim = w->sim = sim_new(seed, params);
     w->is_unix = sim_draw(sim, 4) == 0;
     assert_true(addr_parse(&w->down_addr, STR("127.0.0.1:8443"), &why));

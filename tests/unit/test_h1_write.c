@@ -53,14 +53,22 @@ static void a_request(void **state) {
     add(page, "transfer-encoding", "chunked");
     add(page, "TE", "gzip");
     add(page, "Upgrade", "h2c");
-    h1_write_request(&page->tx, head);
+    h1_write_request(&page->tx, head, false);
     assert_written(page, "GET /a?b HTTP/1.1\r\nHost: h:80\r\nAccept: */*\r\n\r\n");
     head->upgrade = STR("websocket");
     head->te_trailers = true;
-    h1_write_request(&page->tx, head);
+    h1_write_request(&page->tx, head, false);
     assert_written(page, "GET /a?b HTTP/1.1\r\nHost: h:80\r\nAccept: */*\r\n"
                    "Connection: upgrade\r\nUpgrade: websocket\r\n"
                    "TE: trailers\r\nConnection: TE\r\n\r\n");
+    h1_write_request(&page->tx, head, true);
+    assert_written(page, "GET /a?b HTTP/1.1\r\nHost: h:80\r\nAccept: */*\r\n"
+                   "Connection: upgrade\r\nUpgrade: websocket\r\n"
+                   "TE: trailers\r\nConnection: TE\r\n\r\n");
+    head->upgrade = STR("");
+    h1_write_request(&page->tx, head, true);
+    assert_written(page, "GET /a?b HTTP/1.1\r\nHost: h:80\r\nAccept: */*\r\n"
+                   "Connection: close\r\nTE: trailers\r\nConnection: TE\r\n\r\n");
 }
 
 static void request_framing(void **state) {
@@ -70,22 +78,22 @@ static void request_framing(void **state) {
     head->method_name = STR("POST");
     head->target = STR("/");
     head->authority = STR("h");
-    h1_write_request(&page->tx, head);
+    h1_write_request(&page->tx, head, false);
     assert_written(page, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
     head->body = BODY_LENGTH;
     head->length = UINT64_C(9999999999999999999);
-    h1_write_request(&page->tx, head);
+    h1_write_request(&page->tx, head, false);
     assert_written(page, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9999999999999999999\r\n\r\n");
     head->body = BODY_STREAM;
-    h1_write_request(&page->tx, head);
+    h1_write_request(&page->tx, head, false);
     assert_written(page, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
     head->body = BODY_NONE;
     head->method = METHOD_DELETE;
     head->method_name = STR("DELETE");
-    h1_write_request(&page->tx, head);
+    h1_write_request(&page->tx, head, false);
     assert_written(page, "DELETE / HTTP/1.1\r\nHost: h\r\n\r\n");
     head->has_length = true;
-    h1_write_request(&page->tx, head);
+    h1_write_request(&page->tx, head, false);
     assert_written(page, "DELETE / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
 }
 
