@@ -1,7 +1,10 @@
 /* gyre-origin: the server behind the proxies that are measured. One answer for every request head
  * that comes, whatever it says: a server that parses would be what the benchmark waits for.
  *
- *   gyre-origin --bind ADDR [--bytes N]        N: of the answer's body (1024) */
+ *   gyre-origin --bind ADDR [--bytes N] [--mute]
+ *
+ * --bytes: of the answer's body (1024). --mute: takes all that comes and never answers, as an app
+ * that waits for the rest of a body. */
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +17,7 @@
 
 struct origin {
     struct stage stage;
+    bool mute;
     struct seg *answer;      /* shared by all who get it: sends never change it */
     struct pool clients;
     struct list_node live;
@@ -65,7 +69,8 @@ static void client_run(struct task *task) {
     uint32_t len;
     const uint8_t *p;
     while (bufq_room(&wire->tx) > 0 && (p = bufq_front(&wire->rx, &len)) != NULL) {
-        for (unsigned heads = client_count(client, p, len); heads > 0; heads--) {
+        unsigned heads = client->origin->mute ? 0 : client_count(client, p, len);
+        for (; heads > 0; heads--) {
             bufq_push(&wire->tx, client->origin->answer, 0, client->origin->answer->used);
         }
         bufq_drop(&wire->rx, len);
@@ -115,6 +120,7 @@ static struct seg *answer_new(uint32_t bytes) {
 int main(int argc, char **argv) {
     static const struct option options[] = {{"bind", required_argument, NULL, 'b'},
                                             {"bytes", required_argument, NULL, 'n'},
+                                            {"mute", no_argument, NULL, 'm'},
                                             {0}};
     static struct origin origin = {.stage = {.accepted = origin_accepted, .ended = origin_ended}};
     struct addr bind = {0};
@@ -122,6 +128,8 @@ int main(int argc, char **argv) {
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (c == 'b') {
             stage_address(&bind, optarg);
+        } else if (c == 'm') {
+            origin.mute = true;
         } else if (c == '?') {
             return 2;   /* getopt has said why */
         } else if (!str_to_u64(str_of(optarg), &bytes)) {
@@ -129,7 +137,7 @@ int main(int argc, char **argv) {
         }
     }
     if (optind < argc || bind.len == 0 || bytes > BODY_MAX) {
-        log_error("usage: gyre-origin --bind ADDR [--bytes N]");
+        log_error("usage: gyre-origin --bind ADDR [--bytes N] [--mute]");
         return 2;
     }
     pool_init(&origin.clients, "clients", sizeof(struct client), 0);

@@ -21,7 +21,7 @@ struct ring_params {
     uint32_t buf_size;            /* of one receive buffer, bytes; 0: default (64 KiB) */
     uint32_t buf_window;          /* buffers the kernel holds at once; 0: default (256) */
     uint32_t buf_max;             /* receive buffers in all, held by anybody; 0: default (1024) */
-    uint32_t handshakes_per_turn; /* tasks of TASK_HANDSHAKE run in a turn; 0: default (8) */
+    uint32_t handshakes_per_turn; /* tasks of TASK_HANDSHAKE run in a turn; 0: default (1) */
     bool one_shot;                /* receive policy of kernels below 6.8, for tests */
 };
 
@@ -118,7 +118,9 @@ static inline bool timer_armed(const struct timer *t) {
 }
 
 /* --- Tasks: what runs in a turn, after completions and timers ----------------------------- */
-enum task_lane { TASK_LIVE, TASK_HANDSHAKE };   /* handshakes stand in a list of their own */
+/* Handshakes stand in a list of their own: a few run in a turn, and none in one that had live tasks
+ * to run, but for each fifth such turn in a row. */
+enum task_lane { TASK_LIVE, TASK_HANDSHAKE };
 struct task {
     void (*run)(struct task *);
     struct list_node ready;

@@ -31,6 +31,7 @@ struct task_lanes {
     struct list_node live, handshake;
     struct list_node next;                  /* yielded: both lanes, for the next turn */
     uint32_t handshakes_per_turn;
+    uint32_t turns_stood_back;              /* handshakes have, in a row, for live tasks */
 };
 
 void task_lanes_init(struct task_lanes *, uint32_t handshakes_per_turn);

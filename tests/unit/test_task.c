@@ -167,6 +167,43 @@ static void test_handshakes_stand_apart(void **state) {
     }
 }
 
+/* What live tasks have asked of the kernel goes out first; but not for ever. */
+static void test_handshakes_stand_back(void **state) {
+    (void)state;
+    struct worker shake[8], live = worker_of();
+    for (unsigned i = 0; i < 8; i++) {
+        shake[i] = worker_of();
+        shake[i].task.lane = TASK_HANDSHAKE;
+        task_wake(ring, &shake[i].task);
+    }
+    task_wake(ring, &live.task);
+    core_turn_run(core);
+    assert_int_equal(live.runs, 1);
+    assert_int_equal(shake[0].runs, 0);
+    assert_true(core_turn_wait_us(core) == 0);
+    core_turn_run(core);
+    assert_int_equal(shake[2].runs, 1);
+    assert_int_equal(shake[3].runs, 0);
+    /* Live ones that are there in each turn hold them up for four, and then again for four. */
+    for (unsigned turn = 1; turn <= 10; turn++) {
+        task_wake(ring, &live.task);
+        core_turn_run(core);
+        assert_int_equal(live.runs, 1 + turn);
+        assert_int_equal(shake[3].runs, turn >= 5);
+        assert_int_equal(shake[6].runs, turn >= 10);
+    }
+    assert_true(core_turn_wait_us(core) == TIMER_NEVER);
+    /* Nobody has stood back while nobody waited: the next one does so for all its turns. */
+    task_wake(ring, &live.task);
+    core_turn_run(core);
+    task_wake(ring, &shake[0].task);
+    for (unsigned turn = 1; turn <= 5; turn++) {
+        task_wake(ring, &live.task);
+        core_turn_run(core);
+        assert_int_equal(shake[0].runs, 1 + (turn == 5));
+    }
+}
+
 /* --- Posts -------------------------------------------------------------------------------- */
 
 #define SENDERS 4
@@ -336,6 +373,7 @@ int main(void) {
         TEST(test_yield_moves_a_ready_task),
         TEST(test_cancel_within_the_batch),
         TEST(test_handshakes_stand_apart),
+        TEST(test_handshakes_stand_back),
         TEST(test_posts_keep_their_order),
         TEST(test_post_that_posts_comes_next_turn),
         TEST(test_op_generations),

@@ -1,0 +1,29 @@
+/* What the load generators share: their clock, their sockets, and TLS as a client. */
+#ifndef GYRE_BENCH_CLIENT_H
+#define GYRE_BENCH_CLIENT_H
+
+#include <openssl/ssl.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+
+#define CLIENT_S 1000000000ull   /* in the clock's unit */
+
+uint64_t clock_ns(void);                           /* monotonic */
+
+/* A non-blocking socket that is connecting. source: the last byte of the loopback address that it
+ * comes from, 0 for any. rx_bytes: of its receive buffer, 0 for the kernel's choice.
+ * Exits where there is none to have: the benchmark would be another one. */
+int client_connect(const struct addr *to, unsigned source, int rx_bytes);
+/* Closes with a reset, so that no address is held up in TIME_WAIT. */
+void client_abort(int fd);
+
+/* TLS 1.3, P-256, no certificate checked, no session kept. */
+SSL_CTX *client_tls(void);
+SSL *client_tls_new(SSL_CTX *, int fd);            /* fd -1: on memory */
+
+/* Of the command line; exits where it is none, or past max. */
+uint64_t client_number(const char *text, uint64_t max);
+
+#endif

@@ -1,0 +1,175 @@
+"""What the benchmarks share: building, processes on their cores, and the kernel's accounts."""
+import atexit
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(HERE)
+PROXY_CORE, CLIENT_CORE = 0, 1
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+
+
+def fail(message):
+    print(f'bench: {message}', file=sys.stderr)
+    sys.exit(2)
+
+
+def begin():
+    """Checks the machine, and sees to it that signals end us the way that an error does."""
+    if (os.cpu_count() or 1) < 2:
+        fail('two cores are needed: one for the proxy, one for the clients and the origin')
+    os.environ['PATH'] += ':/usr/sbin'      # where Debian has nginx and HAProxy
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(1))
+
+
+def build(folder, *targets):
+    subprocess.run([os.path.join(ROOT, 'packaging/deps'), 'bench'], check=True)
+    subprocess.run(['cmake', '-S', ROOT, '-B', folder, '-DCMAKE_BUILD_TYPE=RelWithDebInfo'],
+                   check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(['cmake', '--build', folder, '-j2', '--target', *targets],
+                   check=True, stdout=subprocess.DEVNULL)
+
+
+# --- Processes ------------------------------------------------------------------------------------
+
+def on_core(core, ahead=False, nice=0):
+    """For preexec_fn. The child ends with us. ahead: it runs before all others of its core, where
+    we may ask for that (it is to wait for events most of the time)."""
+    def prepare():
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        os.sched_setaffinity(0, {core})
+        if nice != 0:
+            os.nice(nice)
+            os.setsid()     # the kernel weighs sessions first, and processes inside of one then
+            with open('/proc/self/autogroup', 'w') as f:
+                f.write(str(nice))
+        if ahead:
+            try:
+                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+            except PermissionError:
+                pass    # what is late for want of it tells so itself
+    return prepare
+
+
+def start(name, argv, port, folder, core=PROXY_CORE, ahead=False, nice=0):
+    """Starts argv on its core, and waits until it listens."""
+    log = open(os.path.join(folder, f'{name}.log'), 'wb')
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,
+                               preexec_fn=on_core(core, ahead, nice))
+    atexit.register(stop, process)
+    for _ in range(500):
+        if process.poll() is not None:
+            fail(f'{name} has ended with {process.returncode}: see {log.name}')
+        try:
+            socket.create_connection(('127.0.0.1', port), 1).close()
+            return process
+        except ConnectionRefusedError:
+            time.sleep(0.01)
+    fail(f'{name} does not listen on port {port}: see {log.name}')
+
+
+def stop(process):
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def check_port_is_free(port):
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(('127.0.0.1', port))
+        except OSError as error:
+            fail(f'port {port} of 127.0.0.1 is needed: {error.strerror}')
+
+
+# --- The kernel's accounts ------------------------------------------------------------------------
+
+def family(pid):
+    """pid and all that descend from it."""
+    children = {}
+    for entry in os.listdir('/proc'):
+        if entry.isdigit():
+            try:
+                with open(f'/proc/{entry}/stat') as f:
+                    parent = int(f.read().rpartition(')')[2].split()[1])
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            children.setdefault(parent, []).append(int(entry))
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found
+
+
+def on_cpu_ns(pid):
+    """Time on the CPU of every thread of a process (io_uring's own are among them)."""
+    total = 0
+    for thread in os.listdir(f'/proc/{pid}/task'):
+        with open(f'/proc/{pid}/task/{thread}/schedstat') as f:
+            total += int(f.read().split()[0])
+    return total
+
+
+def softirq_pid():
+    for entry in os.listdir('/proc'):
+        if entry.isdigit():
+            try:
+                with open(f'/proc/{entry}/comm') as f:
+                    if f.read().strip() == f'ksoftirqd/{PROXY_CORE}':
+                        return int(entry)
+            except FileNotFoundError:
+                continue
+    return None     # a container has processes of its own only
+
+
+def core_busy_ns():
+    """All that core 0 did, in the kernel's ticks of 10 ms; what a hypervisor stole included."""
+    tick = 1_000_000_000 // os.sysconf('SC_CLK_TCK')
+    with open('/proc/stat') as f:
+        for line in f:
+            field = line.split()
+            if field[0] == f'cpu{PROXY_CORE}':
+                user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, field[1:9])
+                return (user + nice + system + irq + softirq + steal) * tick
+    return 0
+
+
+class Accounts:
+    """What a proxy, the kernel for it, and others took of its core since this was made."""
+    def __init__(self, pid, softirq):
+        self.pid, self.softirq = pid, softirq
+        self.before = self.now()
+
+    def now(self):
+        return (time.monotonic_ns(), sum(map(on_cpu_ns, family(self.pid))),
+                on_cpu_ns(self.softirq) if self.softirq else 0, core_busy_ns())
+
+    def taken(self):
+        wall, proxy, soft, core = (b - a for a, b in zip(self.before, self.now()))
+        return {'wall_s': wall / 1e9, 'proxy_s': proxy / 1e9, 'softirq_s': soft / 1e9,
+                'busy': (proxy + soft) / wall, 'foreign': max(0, core - proxy - soft) / wall}
+
+
+def pss_bytes(pid):
+    """Memory of a process and all its children, what they share divided among them."""
+    total = 0
+    for one in family(pid):
+        with open(f'/proc/{one}/smaps_rollup') as f:
+            total += sum(int(line.split()[1]) * 1024 for line in f if line.startswith('Pss:'))
+    return total
+
+
+def descriptors(pid):
+    return sum(len(os.listdir(f'/proc/{one}/fd')) for one in family(pid))
