@@ -14,7 +14,6 @@
 
 /* Body bytes that may wait on one client's connection: in its stream and in its wire. */
 #define DOWN_STREAM_MARK (64u * 1024u)
-#define DOWN_WIRE_RX_MARK (128u * 1024u)
 #define DOWN_WIRE_TX_MARK (256u * 1024u)
 /* How long a closed connection may take to say FIN too (RFC 9112 9.6). */
 #define DOWN_LINGER_MS 5000u
@@ -154,17 +153,31 @@ static void site_init(struct site *site, uint32_t index, const struct conf_liste
             .body_ms = (uint32_t)listener->body_timeout_ms,
             .idle_ms = (uint32_t)listener->idle_timeout_ms,
             .body_bytes_max = listener->max_body,
+            .body_rate_min = (uint32_t)listener->min_body_rate,
+            .request_count_max = (uint32_t)listener->max_requests,
             .rx_mark = DOWN_STREAM_MARK,
             .tx_mark = DOWN_STREAM_MARK,
             .wire = {
-                .rx_mark = DOWN_WIRE_RX_MARK,
+                .rx_mark = (uint32_t)listener->max_pipelined,
                 .tx_mark = DOWN_WIRE_TX_MARK,
                 .handshake_ms = (uint32_t)listener->head_timeout_ms,
                 .send_ms = (uint32_t)listener->send_timeout_ms,
+                .send_rate_min = (uint32_t)listener->min_send_rate,
                 .linger_ms = DOWN_LINGER_MS,
             },
         },
     };
+}
+
+/* No one client, unless it is told so, may keep the others out. */
+static struct client_counts *clients_new(const struct plan *plan,
+                                         const struct conf_listener *listener, uint32_t max) {
+    const struct conf_global *global = &plan->conf->global;
+    uint32_t hold = max < plan->process_limit.max ? max : plan->process_limit.max;
+    uint32_t each = listener->max_connections_per_client;
+    each = each != 0 ? each : hold > 1 ? hold / 2 : 1;
+    return client_counts_new(each, listener->name, global->trusted_proxies,
+                             global->trusted_proxy_count);
 }
 
 /* A client may need a second descriptor, to its server: half of what there is may be clients. */
@@ -175,6 +188,7 @@ static void limits_init(struct plan *plan) {
     for (uint32_t i = 0; i < plan->conf->listener_count; i++) {
         plan->limits[i].max = (uint32_t)plan->conf->listeners[i].max_connections;
         plan->limits[i].parent = &plan->process_limit;
+        plan->clients[i] = clients_new(plan, &plan->conf->listeners[i], plan->limits[i].max);
     }
 }
 
@@ -184,6 +198,7 @@ struct plan *plan_new(const struct conf *conf, struct conf_errors *errors) {
     plan->worker_count = conf->global.workers != 0 ? conf->global.workers : cores();
     plan->sites = mem_zero(conf->listener_count * sizeof *plan->sites);
     plan->limits = mem_zero(conf->listener_count * sizeof *plan->limits);
+    plan->clients = mem_zero(conf->listener_count * sizeof *plan->clients);
     plan->certificates = mem_zero(conf->listener_count * sizeof *plan->certificates);
     plan->tickets = tls_tickets_new();
     uint32_t errors_before = errors->count;
@@ -209,6 +224,7 @@ void plan_free(struct plan *plan) {
     registry_free(plan->registry);
     for (uint32_t i = 0; i < plan->conf->listener_count; i++) {
         free_certificates(plan->certificates[i]);
+        client_counts_free(plan->clients[i]);
     }
     for (uint32_t i = 0; i < plan->socket_count; i++) {
         if (plan->sockets[i].shared && plan->sockets[i].fds[0] >= 0) {
@@ -219,6 +235,7 @@ void plan_free(struct plan *plan) {
     mem_free(plan->sockets);
     tls_tickets_free(plan->tickets);
     mem_free(plan->certificates);
+    mem_free(plan->clients);
     mem_free(plan->limits);
     mem_free(plan->sites);
     mem_free(plan);

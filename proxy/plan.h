@@ -24,6 +24,7 @@ struct plan {
     struct site *sites;                          /* one per listener of conf */
     struct connection_limit *limits;             /* one per listener, all below process_limit */
     struct connection_limit process_limit;
+    struct client_counts **clients;              /* one per listener */
     struct tls_certificate ***certificates;      /* per listener */
     struct tls_tickets *tickets;
     struct plan_socket *sockets;

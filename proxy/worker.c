@@ -38,7 +38,8 @@ static void door_session(struct door *door, int fd) {
     const struct site *site = &w->plan->sites[door->socket->site];
     struct down_params params = {
         .wire = {.fd = fd, .tls = w->tls[site->index], .limits = &site->limits.wire,
-                 .limit = &w->plan->limits[site->index], .proxy = site->accept_proxy},
+                 .limit = &w->plan->limits[site->index],
+                 .clients = w->plan->clients[site->index], .proxy = site->accept_proxy},
         .limits = &site->limits,
         .inbox = &w->exchanges.inbox,
         .listener = site,
@@ -46,6 +47,9 @@ static void door_session(struct door *door, int fd) {
     /* ENOTCONN: reset before it was accepted; the session will find out by itself. */
     (void)sys_peer(fd, &params.client);
     door_local(door, fd, &params.local);
+    if (!site->accept_proxy) {
+        params.wire.client = params.client;   /* else its PROXY header says who is to be counted */
+    }
     (void)h1_down_new(&w->http, &params);   /* at a bound it has closed the descriptor */
 }
 

@@ -25,7 +25,8 @@ enum step exchange_fail(struct exchange *e, enum close_reason why) {
 
 /* Where gyre itself stopped reading the client is still there and gets its answer. */
 static bool client_listens(enum close_reason why) {
-    return why == CLOSE_BODY_TIMEOUT || why == CLOSE_BODY_TOO_LARGE || why == CLOSE_BAD_REQUEST;
+    return why == CLOSE_BODY_TIMEOUT || why == CLOSE_BODY_SLOW || why == CLOSE_BODY_TOO_LARGE ||
+           why == CLOSE_BAD_REQUEST;
 }
 
 /* The client's side broke. */

@@ -12,6 +12,7 @@ uint16_t reply_status(enum close_reason why) {
         return 405;
     case CLOSE_HEAD_TIMEOUT:
     case CLOSE_BODY_TIMEOUT:
+    case CLOSE_BODY_SLOW:
         return 408;
     case CLOSE_BODY_TOO_LARGE:
         return 413;

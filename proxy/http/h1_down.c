@@ -13,6 +13,7 @@ struct h1_down_stream {
     struct h1_down *session;
     bool published;               /* the inbox has it, or had: it is its owner's to release */
     bool keep;                    /* the connection may serve another request */
+    bool last;                    /* it may not, as it has served so many */
     bool head_only, old;          /* the request is HEAD; is of HTTP/1.0 */
     bool expect;                  /* the client waits for a 100 before it sends the body */
     struct h1_tx tx;
@@ -33,6 +34,8 @@ struct h1_down {
     uint8_t timer_for;            /* enum down_timer */
     uint8_t empty_lines;
     bool timed_out, eof, draining, push_waits;
+    bool full;                    /* pipelined requests wait, as many as may */
+    uint64_t body_bytes;          /* that came since TIMER_BODY was armed, framing included */
 };
 
 const size_t h1_down_size = sizeof(struct h1_down);
@@ -74,14 +77,23 @@ static bool down_in_body(const struct h1_down *s) {
            bufq_room(&st->stream.rx) > 0;
 }
 
-/* After each read: what the client owes us next. */
-static void down_time(struct h1_down *s, bool progress) {
+/* Bytes of body that must come within body_ms. Without a minimum any byte will do. */
+static uint64_t down_body_quota(const struct http_limits *limits) {
+    uint64_t bytes = (uint64_t)limits->body_rate_min * limits->body_ms / 1000;
+    return bytes > 0 ? bytes : 1;
+}
+
+/* After each read: what the client owes us next. Time for a body begins anew when its bytes have
+ * come, and when the client's turn does: it does not pay for a slow server. */
+static void down_time(struct h1_down *s, uint32_t came) {
     if (down_in_head(s)) {
         if (s->timer_for != TIMER_HEAD) {
             down_arm(s, TIMER_HEAD);
         }
     } else if (down_in_body(s)) {
-        if (progress || s->timer_for != TIMER_BODY) {
+        s->body_bytes += came;
+        if (s->timer_for != TIMER_BODY || s->body_bytes >= down_body_quota(s->limits)) {
+            s->body_bytes = 0;
             down_arm(s, TIMER_BODY);
         }
     } else if (s->timer_for != TIMER_IDLE && s->stream != NULL) {
@@ -167,7 +179,7 @@ static bool down_begin(struct h1_down *s) {
     }
     stream_init(&st->stream, s->http, &down_stream_ops, s->limits, NULL);
     st->session = s;
-    st->published = st->keep = st->expect = false;
+    st->published = st->keep = st->last = st->expect = false;
     st->tx = (struct h1_tx){.framing = H1_TX_NONE};
     h1_read_start(&st->read, true, &st->head, &st->trailers, &st->stream.arena, s->limits);
     st->stream.head = &st->head;
@@ -262,6 +274,16 @@ static bool down_read_some(struct h1_down *s) {
     }
 }
 
+/* A client that is not read, as it has sent all that it may ahead of its answers. */
+static void down_count_full(struct h1_down *s) {
+    bool ahead = s->stream == NULL || s->stream->read.phase == H1_END;
+    bool full = ahead && bufq_room(&s->wire->rx) == 0;
+    if (full && !s->full) {
+        stats_add(ring_stats(s->http->ring), STAT_PIPELINE_FULL, 1);
+    }
+    s->full = full;
+}
+
 static void down_read(struct h1_down *s) {
     struct bufq *rx = &s->wire->rx;
     uint32_t before = rx->bytes;
@@ -270,7 +292,8 @@ static void down_read(struct h1_down *s) {
     if (rx->bytes != before) {
         wire_pull(s->wire);
     }
-    down_time(s, rx->bytes != before);
+    down_time(s, before - rx->bytes);
+    down_count_full(s);
     if (rx->bytes > 0) {
         h1_settle(rx);
     }
@@ -320,7 +343,8 @@ static void down_timeout(struct h1_down *s) {
         return;
     case TIMER_BODY:
         if (down_in_body(s)) {
-            stream_lost(s->http, &s->stream->stream, CLOSE_BODY_TIMEOUT);
+            stream_lost(s->http, &s->stream->stream,
+                        s->body_bytes > 0 ? CLOSE_BODY_SLOW : CLOSE_BODY_TIMEOUT);
         }
         return;
     default:
@@ -384,7 +408,7 @@ static void down_send_interim(struct h1_down *s, const struct head *head) {
     }
     if (head->status == 100) {
         st->expect = false;
-        down_time(s, false);
+        down_time(s, 0);
     }
     h1_write_response(&s->wire->tx, head, &(struct h1_response){.framing = H1_TX_NONE});
     wire_push(s->wire);
@@ -410,6 +434,8 @@ static void down_send_head(struct stream *stream, const struct head *head) {
                               .date = ring_http_date(s->http->ring)};
     st->keep = st->keep && st->stream.why == CLOSE_NONE && !s->eof && !s->draining &&
                !s->http->draining && how.framing != H1_TX_CLOSE && !st->expect && !switching;
+    st->last = st->keep && s->session.served + 1 == s->limits->request_count_max;
+    st->keep = st->keep && !st->last;
     how.close = !st->keep;
     h1_write_response(&s->wire->tx, head, &how);
     h1_tx_start(&st->tx, switching ? H1_TX_RAW : how.framing, head->length);
@@ -443,7 +469,7 @@ static void down_pull(struct stream *stream) {
     if (s->wire->rx.bytes > 0 || s->eof) {
         task_wake(s->http->ring, &s->task);
     } else {
-        down_time(s, false);
+        down_time(s, 0);
     }
 }
 
@@ -474,7 +500,7 @@ static void down_next(struct h1_down *s) {
 static void down_release(struct stream *stream, enum close_reason why) {
     struct h1_down *s = down_of(stream);
     struct h1_down_stream *st = s->stream;
-    bool answered = st->tx.done, begun = st->tx.head_sent;
+    bool answered = st->tx.done, begun = st->tx.head_sent, last = st->last;
     /* The answer may have promised more before it was known that gyre stops. */
     bool keep = why == CLOSE_NONE && answered && st->keep && st->read.phase == H1_END &&
                 !s->draining;
@@ -484,7 +510,7 @@ static void down_release(struct stream *stream, enum close_reason why) {
     } else if (keep) {
         down_next(s);
     } else if (answered) {
-        down_close(s, why == CLOSE_NONE ? CLOSE_LINGER : why);
+        down_close(s, why != CLOSE_NONE ? why : last ? CLOSE_REQUEST_LIMIT : CLOSE_LINGER);
     } else {
         /* What the client has is not the whole: it must be able to tell (RFC 9112 8). */
         s->wire->reset = begun;
@@ -503,17 +529,6 @@ static const struct stream_ops down_stream_ops = {
 };
 
 /* --- Sessions ----------------------------------------------------------------------------- */
-
-static unsigned down_slots(const struct session *session) {
-    (void)session;
-    return 0;
-}
-
-static struct stream *down_open(struct session *session, struct task *owner) {
-    (void)session;
-    (void)owner;
-    return NULL;
-}
 
 static void down_drain(struct session *session) {
     struct h1_down *s = (struct h1_down *)session;
@@ -535,8 +550,6 @@ static void down_kill(struct session *session, enum close_reason why) {
 }
 
 static const struct session_ops down_session_ops = {
-    .slots = down_slots,
-    .open = down_open,
     .drain = down_drain,
     .kill = down_kill,
 };

@@ -125,9 +125,9 @@ enum stream_ready {
     STREAM_SENT = 16,   /* all that was sent, tx_end included, has left for the kernel */
     STREAM_LOST = 32    /* broken: why says of what, rx may hold the last bytes, nothing more will
                            come. What is pushed is dropped; only release is left to do. But down,
-                           with BODY_TIMEOUT, BODY_TOO_LARGE or BAD_REQUEST (a malformed chunk),
-                           the client still listens: where no final head was sent yet, an answer
-                           may be, and its connection is closed after it */
+                           with BODY_TIMEOUT, BODY_SLOW, BODY_TOO_LARGE or BAD_REQUEST (a
+                           malformed chunk), the client still listens: where no final head was
+                           sent yet, an answer may be, and its connection is closed after it */
 };
 
 struct stream;
@@ -189,9 +189,9 @@ struct stream *inbox_pop(struct inbox *);    /* NULL when empty; the taker sets 
 
 struct session;
 struct session_ops {
-    /* up: messages that may be started now (HTTP/1: 1 when idle). */
+    /* up (down: NULL): messages that may be started now (HTTP/1: 1 when idle). */
     unsigned (*slots)(const struct session *);
-    /* up: starts a message pair; NULL when slots is 0. */
+    /* up (down: NULL): starts a message pair; NULL when slots is 0. */
     struct stream *(*open)(struct session *, struct task *owner);
     /* No further message after those that run; idle: ends at once. */
     void (*drain)(struct session *);
@@ -215,6 +215,9 @@ struct session {
 struct http_limits {
     uint32_t head_bytes_max, field_count_max;
     uint32_t head_ms, body_ms, idle_ms;       /* down */
+    uint32_t body_rate_min;                   /* down: bytes a second of a request body, on the
+                                                 average of body_ms; 0: any */
+    uint32_t request_count_max;               /* down: of one connection; 0: any number */
     uint64_t body_bytes_max;                  /* down: request bodies */
     uint32_t rx_mark, tx_mark;                /* of a stream's queues, bytes */
     struct wire_limits wire;

@@ -1,9 +1,6 @@
 /* The net room of one ring: its pools, and the sweep over sends that stand still. */
 #include "net/net_priv.h"
 
-/* A peer that took nothing for so long does not keep receive buffers waiting any longer. */
-#define STALLED_MS 200u
-
 /* A head and a small body ride in one copy; a TLS record of 16 KiB and its overhead fit twice into
  * one segment of records, which is one send (32 KiB measured best). */
 #define COPY_BYTES 16384u
@@ -16,11 +13,14 @@ static void net_sweep_fired(struct timer *timer) {
     for (struct list_node *node = net->sends.next; node != &net->sends; node = next) {
         next = node->next;
         struct wire *w = container_of(node, struct wire, sends);
-        uint64_t stood = now - w->progress_ms;
-        if (stood >= w->limits->send_ms) {
+        if (w->dead) {
+            continue;
+        }
+        enum close_reason why = pace_judge(w);
+        if (why != CLOSE_NONE) {
             w->reset = true;   /* a FIN behind what has gone would look like the end of it all */
-            wire_lost(w, CLOSE_SEND_TIMEOUT);
-        } else if (stood >= STALLED_MS) {
+            wire_lost(w, why);
+        } else if (now - w->began_ms >= STALLED_MS) {
             bufq_settle(&w->tx);
             if (!w->settling && bufq_pins(&w->sending)) {
                 w->settling = true;

@@ -24,6 +24,22 @@ struct connection_limit {
     struct connection_limit *parent; /* NULL, or another bound that must hold as well */
 };
 
+/* Connections by client address (IPv6: by /64 network), of the whole process: all rings share it.
+ * Memory is bounded by the connections that are counted. */
+struct client_counts;
+/* No address may have more than max; clients on unix sockets, those whose address is not known, and
+ * the exempt ones (kept by reference) are not counted. listener: its name, for messages. */
+struct client_counts *client_counts_new(uint32_t max, const char *listener,
+                                        const struct cidr *exempt, uint32_t exempt_count);
+/* Ensures that nobody is counted. */
+void client_counts_free(struct client_counts *);
+/* One more connection of this client, by any thread; false, and warns of it at most once a second,
+ * where it has as many as it may. now_ms is the ring's clock. */
+bool client_take(struct client_counts *, const struct endpoint *, uint64_t now_ms);
+/* One less, for each that was taken. */
+void client_give(struct client_counts *, const struct endpoint *);
+uint32_t client_held(struct client_counts *, const struct endpoint *);
+
 struct net {
     unsigned magic;
     struct ring *ring;
@@ -90,7 +106,9 @@ struct wire_limits {
     uint32_t rx_mark, tx_mark;   /* bytes that may wait here, each way */
     uint32_t handshake_ms;       /* PROXY header and TLS handshake, from the accept */
     uint32_t connect_ms;         /* dialling, retries of a full unix backlog included */
-    uint32_t send_ms;            /* without progress of a send */
+    uint32_t send_ms;            /* while something waits for the peer, and it takes nothing */
+    uint32_t send_rate_min;      /* bytes a second that it must take then, on the average of
+                                    send_ms; 0: any */
     uint32_t linger_ms;          /* after wire_end: until the peer's FIN */
 };
 
@@ -103,6 +121,20 @@ struct wire_params {
     bool proxy;                       /* accept: the peer begins with a PROXY header, or is lost
                                          with CLOSE_BAD_PROXY */
     struct str preface;               /* dial: bytes that go before all others; copied */
+    struct client_counts *clients;    /* accept: may be NULL */
+    struct endpoint client;           /* accept: who is counted there; family 0: not yet known */
+};
+
+/* How fast a peer takes what waits for it. Completed sends tell little of it: of a large socket
+ * buffer they come in large steps, long after its peer has begun to read. So what counts is what
+ * the kernel was given less what it still has. */
+struct pace {
+    bool waits;                       /* something has waited for the peer all the time, */
+    bool known;                       /* and it was looked at since that began */
+    uint64_t given;                   /* bytes, to the kernel */
+    int64_t taken;                    /* of them by the peer, when it was looked at last, */
+    uint64_t looked_ms, taken_ms;     /* then; and when it was seen to have taken some */
+    uint64_t window_ms, window_bytes; /* the average's window: since when, and what was taken */
 };
 
 struct wire {
@@ -127,6 +159,8 @@ struct wire {
     struct task *owner;
     const struct wire_limits *limits;
     struct connection_limit *limit;
+    struct client_counts *clients;
+    struct endpoint client;           /* who is counted in clients; family 0: nobody */
     const struct addr *to;            /* NULL: accepted */
     struct proxyproto_ends told;      /* what the PROXY header said; zero without one */
     struct bufq rx, tx;               /* plain bytes; the owner drops from rx and pushes to tx */
@@ -138,14 +172,22 @@ struct wire {
     struct task turn;                 /* TLS, when it is its turn */
     struct timer stall;               /* dialling, PROXY header, handshake, linger */
     struct list_node sends, endings;
-    uint64_t progress_ms;             /* when the send in flight started or last took something */
+    uint64_t began_ms;                /* when the dialling, or the send in flight, was started */
+    struct pace pace;
+    uint32_t lingered;                /* bytes that came in WIRE_ENDING */
 };
 
-/* Both return a wire that reads at once, or NULL at a bound (the fd is closed then). Results come
- * by waking owner. owner may be changed by wire_own at any time. */
+/* Both return a wire that reads at once, or NULL at a bound (the fd is closed then; with a reset
+ * where its client has too many). Results come by waking owner. owner may be changed by wire_own at
+ * any time. */
 struct wire *wire_accept(struct net *, const struct wire_params *, struct task *owner);
 struct wire *wire_dial(struct net *, const struct wire_params *, struct task *owner);
 void wire_own(struct wire *, struct task *owner);
+/* For whoever learns later who the client of an accepted wire is: it is counted in
+ * wire_params.clients from here on until it is freed. Once, and only where wire_params.client was
+ * not known. False: this client has as many as it may, and the wire is to be shut, with a reset and
+ * CLOSE_CLIENT_LIMIT. */
+bool wire_count(struct wire *, const struct endpoint *);
 /* The owner has dropped bytes of rx: read again where reading had stopped. Only consumption
  * re-arms a read. While rx has no room nothing is read, but the peer's death is still noticed. */
 void wire_pull(struct wire *);
@@ -155,8 +197,8 @@ void wire_push(struct wire *);
 bool wire_flushed(const struct wire *);
 /* The owner will send no more: FIN (and close_notify) after what is in tx; reading goes on. */
 void wire_finish(struct wire *);
-/* Sends what is in tx, then FIN, reads and drops until the peer's FIN or linger_ms (so that no
- * reset destroys the last answer, RFC 9112 9.6), closes. Owner forgotten at once. */
+/* Sends what is in tx, then FIN, reads and drops until the peer's FIN, linger_ms or 16 MiB (so that
+ * no reset destroys the last answer, RFC 9112 9.6), closes. Owner forgotten at once. */
 void wire_end(struct wire *, enum close_reason);
 /* Closes without sending what waits; with a reset where wire->reset is set (a truncation must be
  * seen). Owner forgotten at once. */

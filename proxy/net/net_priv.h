@@ -9,6 +9,9 @@
 
 /* How often sends in flight are looked at. */
 #define NET_SWEEP_MS 250u
+/* A peer whose send has stood for so long does not keep receive buffers waiting any longer, and is
+ * looked at. */
+#define STALLED_MS 200u
 
 /* A gathered send: the kernel reads it until the completion. */
 #define SENDV_MAX 32
@@ -36,6 +39,11 @@ void wire_send(struct wire *);                      /* starts a send where there
 /* preface.c: the PROXY header of an accepted wire. */
 void wire_preface_received(struct wire *, struct seg *, uint32_t len);
 void wire_preface_ended(struct wire *);
+/* pace.c */
+void pace_waits(struct wire *);                     /* a send of it is in flight */
+void pace_sent(struct wire *, uint32_t len);        /* the kernel has taken so much of it */
+/* A wire with a send in flight: why its peer is to be given up; CLOSE_NONE: it is not. */
+enum close_reason pace_judge(struct wire *);
 
 /* dial.c */
 void wire_dial_start(struct wire *);

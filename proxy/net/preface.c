@@ -25,6 +25,11 @@ static void preface_keep(struct wire *w) {
 /* What follows the header goes on untouched: to TLS, or to the owner. */
 static void preface_done(struct wire *w, uint32_t len) {
     bufq_drop(&w->cipher, len);
+    if (w->told.told && !wire_count(w, &w->told.client)) {
+        w->reset = true;
+        wire_lost(w, CLOSE_CLIENT_LIMIT);
+        return;
+    }
     bool more = w->cipher.bytes > 0;
     if (w->tls == NULL) {
         bufq_move(&w->rx, &w->cipher, w->cipher.bytes);

@@ -57,14 +57,32 @@ static struct wire *wire_new(struct net *net, const struct wire_params *params,
     return w;
 }
 
+/* Nobody waits for the end of a connection that never was: with a reset nothing of it is left. */
+static void accept_refuse(struct net *net, const struct wire_params *params) {
+    (void)sys_reset_on_close(params->fd);
+    (void)sys_close(params->fd);
+    wire_close_limit(params->limit);
+    stats_close(ring_stats(net->ring), CLOSE_CLIENT_LIMIT);
+}
+
 struct wire *wire_accept(struct net *net, const struct wire_params *params, struct task *owner) {
+    bool counts = params->clients != NULL && params->client.family != 0;
+    if (counts && !client_take(params->clients, &params->client, ring_now_ms(net->ring))) {
+        accept_refuse(net, params);
+        return NULL;
+    }
     struct wire *w = wire_new(net, params, owner, params->fd);
     if (w == NULL) {
         (void)sys_close(params->fd);
         wire_close_limit(params->limit);
+        if (counts) {
+            client_give(params->clients, &params->client);
+        }
         return NULL;
     }
     w->limit = params->limit;
+    w->clients = params->clients;
+    w->client = params->client;
     timer_init(&w->stall, wire_handshake_fired);
     if (w->tls != NULL || params->proxy) {
         timer_arm(net->ring, &w->stall, w->limits->handshake_ms);
@@ -105,6 +123,19 @@ struct wire *wire_dial(struct net *net, const struct wire_params *params, struct
     }
     wire_dial_start(w);
     return w;
+}
+
+bool wire_count(struct wire *w, const struct endpoint *client) {
+    ensure_magic(w, WIRE_MAGIC);
+    ensure(w->to == NULL && w->client.family == 0);
+    if (w->clients == NULL || client->family == 0) {
+        return true;
+    }
+    if (!client_take(w->clients, client, ring_now_ms(w->net->ring))) {
+        return false;
+    }
+    w->client = *client;
+    return true;
 }
 
 void wire_own(struct wire *w, struct task *owner) {
@@ -230,6 +261,9 @@ static void wire_free(struct wire *w) {
     }
     stats_close(ring_stats(net->ring), w->why);
     wire_close_limit(w->limit);
+    if (w->clients != NULL && w->client.family != 0) {
+        client_give(w->clients, &w->client);
+    }
     w->magic = 0;
     pool_put(&net->wires, w);
 }

@@ -53,7 +53,26 @@ void wire_read(struct wire *w) {
     read_on(w, false);
 }
 
+/* Whoever still sends after so much was dropped of it does not look at its answer; the reset that
+ * destroys it then is its own doing. What is on its way when an answer comes early is less: the
+ * largest windows of usual stacks are 4 to 16 MiB. */
+#define LINGER_BYTES_MAX (16u << 20)
+
+/* True when it has dropped enough, and is shut. */
+static bool wire_lingered(struct wire *w, uint32_t len) {
+    w->lingered += len;
+    if (w->lingered <= LINGER_BYTES_MAX) {
+        return false;
+    }
+    w->reset = w->reset || !wire_flushed(w);
+    wire_shut(w, w->why);
+    return true;
+}
+
 static void wire_received(struct wire *w, struct seg *seg, uint32_t len) {
+    if (w->state == WIRE_ENDING && wire_lingered(w, len)) {
+        return;
+    }
     if (w->state == WIRE_CLOSING || w->dead || (w->state == WIRE_ENDING && !wire_is_tls(w))) {
         return;
     }
@@ -134,7 +153,8 @@ static void wire_start_send(struct wire *w) {
         w->sendv = v;
         op_sendv(net->ring, &w->op_tx, w->fd, &v->msg);
     }
-    w->progress_ms = ring_now_ms(net->ring);
+    w->began_ms = ring_now_ms(net->ring);
+    pace_waits(w);
     list_append(&net->sends, &w->sends);
     if (!timer_armed(&net->sweep)) {
         timer_arm(net->ring, &net->sweep, NET_SWEEP_MS);
@@ -190,6 +210,7 @@ static void wire_tell_room(struct wire *w, bool sent) {
 
 static void wire_sent(struct wire *w, uint32_t len) {
     bufq_drop(&w->sending, len);
+    pace_sent(w, len);
     if (len < w->asked) {
         bufq_settle(&w->sending);   /* what is left waits for a slow peer */
     }

@@ -168,6 +168,10 @@ int sys_nodelay(int fd);                                   /* for dialled TCP so
 int sys_connect_unix(int fd, const struct addr *);
 int sys_shutdown(int fd, int how);
 int sys_reset_on_close(int fd);                            /* close(2) will send RST */
+/* Bytes that the kernel has taken of us and the far end has not of the kernel: over TCP those that
+ * are not acknowledged, at a unix socket those that are not read (by the memory that they take,
+ * overhead included, and piece by piece as they were sent). */
+int sys_unsent(int fd);
 int sys_close(int fd);
 int sys_open_append(const char *path);                     /* made with mode 0640 */
 void sys_random(void *, uint32_t len);                     /* cryptographic */

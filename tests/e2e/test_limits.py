@@ -1,8 +1,9 @@
 """Limits and timeouts: each with its own status, or a cut."""
 import threading
+import time
 
 import harness
-from harness import WAIT_S, Curl, Front, check, equal
+from harness import WAIT_S, Curl, Front, alone, check, equal
 from wire import Client, Origin
 
 
@@ -165,7 +166,8 @@ def test_send_timeout():
 
 def test_max_connections():
     """At the limit accepting pauses, and resumes when one is gone."""
-    with Front(Origin().address, listener="max_connections = 3",
+    # All come from one address; auto would let it have one of the three.
+    with Front(Origin().address, listener="max_connections = 3\nmax_connections_per_client = 100",
                expect=["not accepting for the moment: max_connections"]) as front:
         clients = [Client(front.address) for _ in range(3)]
         for client in clients:
@@ -177,6 +179,171 @@ def test_max_connections():
         late.expect_open()
         clients.pop().close()
         equal(late.response().status, 200, "status of the one that waited")
+
+
+def test_slow_body():
+    """A body that drips keeps within body_timeout, and is too slow all the same."""
+    origin = Origin(lambda exchange: exchange.request_head() and exchange.quiet())
+    with Front(origin.address, listener="body_timeout = 400ms\nmin_body_rate = 10k") as front:
+        with Client(front.address) as client:
+            client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n")
+            drip = Dripper(client, 0.02)
+            equal(client.response().status, 408, "status")
+            drip.end()
+        check("close=body-slow" in front.log_lines(1)[0], front.log_lines(1))
+        harness.until(lambda: origin.open == 0, "the origin's connection to end")
+
+
+class Dripper:
+    """Sends a byte now and then, in a thread of its own."""
+    def __init__(self, client, seconds):
+        self.done = threading.Event()
+        self.thread = threading.Thread(target=self.run, args=(client, seconds))
+        self.thread.start()
+
+    def run(self, client, seconds):
+        try:
+            while not self.done.wait(seconds):
+                client.send("x")
+        except OSError:
+            pass
+
+    def end(self):
+        self.done.set()
+        self.thread.join()
+
+
+def much(size):
+    """An origin that answers with so much, or with what gyre takes of it."""
+    def serve(exchange):
+        while exchange.request():
+            try:
+                exchange.send(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n", b"x" * size)
+            except OSError:
+                return
+    return Origin(serve)
+
+
+def read_at(client, rate, seconds):
+    """Reads so many bytes a second; False when the connection has ended."""
+    began, got = time.monotonic(), 0
+    while (now := time.monotonic() - began) < seconds:
+        if got < rate * now:
+            try:
+                data = client.sock.recv(16384)
+            except ConnectionError:
+                return False
+            if not data:
+                return False
+            got += len(data)
+        else:
+            time.sleep(0.01)
+    return True
+
+
+def test_slow_reader():
+    """It takes some now and then, and too little on the average."""
+    with Front(much(100000000).address,
+               listener="send_timeout = 1s\nmin_send_rate = 100m") as front:
+        with Client(front.address) as client:
+            client.request()
+            check(not read_at(client, 1 << 20, WAIT_S), "it was not cut")
+        check("close=send-slow" in front.log_lines(1)[0], front.log_lines(1))
+
+
+@alone
+def test_reader_that_keeps_up():
+    """What fills a large socket buffer is taken all the time, though for long no send is completed:
+    that is what such a client must not be cut for."""
+    with Front(much(100000000).address,
+               listener="send_timeout = 2s\nmin_send_rate = 50k") as front:
+        with Client(front.address) as client:
+            client.request()
+            check(read_at(client, 250 << 10, 9), "it was cut:", front.gyre.errors())
+
+
+def test_connections_per_client():
+    """Exactly as many as may be, whichever of two workers they come to."""
+    limit, tries = 5, 20
+    with Front(Origin().address, workers=2,
+               listener=f"max_connections_per_client = {limit}",
+               expect=[r"refused a connection of 127\.0\.0\.[12], which has 5 already"]) as front:
+        served = {}
+        for source in ("127.0.0.1", "127.0.0.2"):
+            clients = [served_from(front, source) for _ in range(tries)]
+            served[source] = [client for client in clients if client is not None]
+            equal(len(served[source]), limit, f"connections of {source}")
+        for client in served["127.0.0.1"][:2]:
+            client.close()
+        more = []
+
+        def two_more():
+            client = served_from(front, "127.0.0.1")
+            if client is not None:
+                more.append(client)
+            return len(more) == 2
+        harness.until(two_more, "those that went to make room")
+        for _ in range(3):
+            check(served_from(front, "127.0.0.1") is None, "one too many")
+        for client in served["127.0.0.1"][2:] + served["127.0.0.2"] + more:
+            equal(client.ask().status, 200, "those that are in are served")
+
+
+def served_from(front, source):
+    """A client that has an answer; None: it was closed, unanswered, with a reset."""
+    try:
+        client = Client(front.address, source=(source, 0))
+        equal(client.ask().status, 200, "status")
+        return client
+    except ConnectionError:
+        return None
+
+
+def test_max_requests():
+    origin = Origin()
+    with Front(origin.address, listener="max_requests = 3") as front:
+        with Client(front.address) as client:
+            for i in (1, 2):
+                equal(client.ask("GET", f"/{i}").get("Connection"), None, "not the last")
+            client.request("GET", "/3")
+            client.request("GET", "/4")
+            equal(client.response().get("Connection"), "close", "the last one says so")
+            client.expect_end()
+        with Client(front.address) as client:
+            equal(client.ask("GET", "/5").status, 200, "on a new connection")
+        check(all("close=- " in line + " " for line in front.log_lines(4)), front.log_lines(4))
+        equal([r.target for r in origin.requests], ["/1", "/2", "/3", "/5"], "what was asked")
+
+
+@alone
+def test_pipelining_without_reading():
+    """A MiB of requests: gyre takes few of them while their client reads no answer, and all of them
+    have one when it reads."""
+    request = "GET / HTTP/1.1\r\nHost: a\r\nX: " + "x" * 200 + "\r\n\r\n"
+    count = (1 << 20) // len(request)
+
+    def serve(exchange):
+        while exchange.request():
+            exchange.answer(b"x" * 4000)
+    origin = Origin(serve)
+    with Front(origin.address, listener="max_pipelined = 16k") as front:
+        with Client(front.address) as client:
+            sender = threading.Thread(target=client.send, args=(request * count,))
+            sender.start()
+            # Answers fill the client's and gyre's socket buffers, some MiB, and then all stands.
+            seen = [0]
+
+            def stands_still():
+                before, seen[0] = seen[0], origin.request_count()
+                time.sleep(0.5)
+                return seen[0] > 0 and origin.request_count() == before
+            harness.until(stands_still, "gyre to stop reading requests")
+            taken = origin.request_count()
+            for _ in range(count):
+                equal(client.response().status, 200, "status")
+            sender.join()
+        equal(origin.request_count(), count, "requests")
+    return f"{taken} of {count} requests were taken of a client that reads nothing"
 
 
 def test_client_that_goes_away():

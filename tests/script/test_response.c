@@ -12,6 +12,15 @@
 #define FIFTY(x) TEN(x) TEN(x) TEN(x) TEN(x) TEN(x)
 #define MUCH (GYRE_ON_SIM ? 1000000 : 16000000)   /* more than all buffers on the way hold */
 
+/* A body that is longer than what all buffers on the way to the server hold. */
+#if GYRE_ON_SIM
+#define LONG 900000
+#define LONG_LENGTH LENGTH(900000)
+#else
+#define LONG 16000000
+#define LONG_LENGTH LENGTH(16000000)
+#endif
+
 /* A response that gyre has and its client does not take: all of it, where the size of what lies
  * between is known, else more than that. */
 #if GYRE_ON_SIM
@@ -201,6 +210,10 @@ static const struct script scripts[] = {
     {"response_timeout: half a head is no byte of response", "-",
      .backend = "response_timeout = 300ms\n", .steps = STEPS(
         ASKS, O(STATUS), PAGE("504", "Gateway Timeout"), O_CLOSED, KEPT_BY_CLIENT)},
+    {"response_timeout: a head that drips", "Slow response",
+     .backend = "response_timeout = 400ms\n", .steps = STEPS(
+        ASKS, O(STATUS), WAIT(150), O("X: y\r\n"), WAIT(150), O("X: y\r\n"),
+        PAGE("504", "Gateway Timeout"), O_CLOSED, WHY(RESPONSE_TIMEOUT), KEPT_BY_CLIENT)},
     {"response_timeout: a 103 is no answer", "-", .backend = "response_timeout = 300ms\n",
      .steps = STEPS(ASKS, O("HTTP/1.1 103 Early Hints\r\n\r\n"),
         CX("HTTP/1.1 103 Early Hints\r\n\r\n"), PAGE("504", "Gateway Timeout"), O_CLOSED)},
@@ -226,9 +239,24 @@ static const struct script scripts[] = {
         PAGE_CLOSE("408", "Request Timeout"))},
     {"body_timeout: 408", "-", .listener = "body_timeout = 80ms\n", .steps = STEPS(
         POSTS(10, "hello"), PAGE_CLOSE("408", "Request Timeout"), O_CLOSED)},
-    {"body_timeout runs from the last byte", "-", .listener = "body_timeout = 500ms\n",
+    {"body_timeout runs from the last byte", "-",
+     .listener = "body_timeout = 500ms\nmin_body_rate = 0\n",
      .steps = STEPS(POSTS(3, "a"), WAIT(300), C("b"), OX("b"), WAIT(300), C("c"), OX("c"), O(OK_),
         CX(OKD), KEPT)},
+    {"min_body_rate: 408 to a body that drips", "Slow POST",
+     .listener = "body_timeout = 500ms\nmin_body_rate = 1k\n", .steps = STEPS(
+        POSTS(9000, "a"), WAIT(200), C("b"), OX("b"), WAIT(200), C("c"), OX("c"),
+        PAGE_CLOSE("408", "Request Timeout"), O_CLOSED)},
+    {"min_body_rate: a server that does not read is no slow client", "-",
+     .listener = "body_timeout = 500ms\nmin_body_rate = 10k\n", .steps = STEPS(
+        C("POST /a HTTP/1.1\r\nHost: a\r\n" LONG_LENGTH "\r\n"),
+        OX("POST /a HTTP/1.1\r\nHost: a\r\n" UP LONG_LENGTH "\r\n"), O_PAUSE,
+        C_BODY(LONG), WAIT(1200), O_RESUME, OX_BODY(LONG), O(OK_), CX(OKD), KEPT)},
+    {"body_timeout: trailers that drip", "Slow POST",
+     .listener = "body_timeout = 300ms\n", .steps = STEPS(
+        C("POST /a HTTP/1.1\r\nHost: a\r\n" CHUNKED "\r\n0\r\nX: "),
+        OX("POST /a HTTP/1.1\r\nHost: a\r\n" UP CHUNKED "\r\n"), WAIT(100), C("y"), WAIT(100),
+        C("y"), PAGE_CLOSE("408", "Request Timeout"), O_CUT)},
     {"body_timeout does not run while the client waits for a 100", "9110 10.1.1",
      .listener = "body_timeout = 300ms\n", .steps = STEPS(
         C("POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"),
@@ -249,6 +277,27 @@ static const struct script scripts[] = {
         OX("GET /a HTTP/1.1\r\nHost: a\r\n" UP_FROM("1.0", "a", "http") "\r\n"), C_PAUSE,
         O(STATUS "\r\n"), O_BODY(MUCH), WHY(SEND_TIMEOUT), O_CLOSED, C_RESUME,
         CX(STATUS DATE "Connection: close\r\n\r\n"), CUT)},
+
+    /* Number and size. */
+    {"max_requests: the last answer says so", "9112 9.6", .listener = "max_requests = 2\n",
+     .steps = STEPS(SERVES("/a"), C(GET("/b") GET("/c")), OX(GOT("/b")), O(OK_),
+        CX(STATUS DATE LENGTH(2) "Connection: close\r\n\r\nok"), CLOSED, C_FIN,
+        WHY(REQUEST_LIMIT), OX_NOTHING(20), C_NEW, KEPT)},
+    {"max_requests: only one", "9112 9.6", .listener = "max_requests = 1\n", .steps = STEPS(
+        ASKS, O(STATUS LENGTH(2) "Connection: keep-alive\r\n\r\nok"),
+        CX(STATUS DATE LENGTH(2) "Connection: close\r\n\r\nok"), CLOSED, C_FIN,
+        WHY(REQUEST_LIMIT))},
+    {"max_requests: pages are answers, too", "9112 9.6", .servers = "server = {dead}\n",
+     .listener = "max_requests = 1\n", .steps = STEPS(
+        C(GET("/a")), PAGE_CLOSE("502", "Bad Gateway"), C_FIN, WHY(REQUEST_LIMIT))},
+    {"max_requests over TLS", "9112 9.6", .tls = true, .listener = "max_requests = 1\n",
+     .steps = STEPS(C(GET("/a")), OX("GET /a HTTP/1.1\r\nHost: a\r\n" UP_FROM("1.1", "a", "https")
+        "\r\n"), O(OK_), CX(STATUS DATE LENGTH(2) "Connection: close\r\n\r\nok"), CLOSED, C_FIN,
+        WHY(REQUEST_LIMIT))},
+    {"max_pipelined: what is sent ahead waits with its sender", "9112 9.3.2",
+     .listener = "max_pipelined = 16k\n", .steps = STEPS(ASKS, STAT_IS(PIPELINE_FULL, 0),
+        C_BODY(40000), STAT_IS(PIPELINE_FULL, 1), O(OK_), CX(OKD),
+        PAGE_CLOSE("400", "Bad Request"))},
 
     /* Clients that go. */
     {"the client is gone while its request runs", "-", .steps = STEPS(

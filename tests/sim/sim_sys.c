@@ -203,6 +203,17 @@ int sys_reset_on_close(int fd) {
     return 0;
 }
 
+/* A peer of the simulated world has a receive buffer of nothing: what it has acknowledged it has
+ * read. */
+int sys_unsent(int fd) {
+    struct sim *sim = sim_current();
+    struct sim_end *end = socket_at(sim, fd)->end;
+    if (sim_fault(sim, SIM_SYS)) {
+        return -EINVAL;
+    }
+    return end->far == NULL ? 0 : (int)(end->far->in.ready + end->far->in.flying);
+}
+
 /* close(2) does not end ops in flight: a socket would go on receiving, and send no FIN. So only a
  * listener whose accept is cancelled already may be closed under it. */
 int sys_close(int fd) {

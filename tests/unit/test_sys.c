@@ -233,6 +233,45 @@ static void test_sockets(void **state) {
     close(listener);
 }
 
+/* TCP counts bytes that are not acknowledged; a far end whose buffer is full acknowledges no more. A
+ * unix socket counts the memory of what is not read. */
+static void test_unsent(void **state) {
+    (void)state;
+    struct addr bound;
+    int listener = listen_loopback(&bound, 4);
+    int tcp[2] = {connect_now(&bound), 0}, local[2];
+    assert_true(tcp[0] >= 0);
+    tcp[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    assert_true(tcp[1] >= 0);
+    pair(local);
+    static char bytes[65536];
+    int *const pairs[] = {tcp, local};
+    for (unsigned i = 0; i < 2; i++) {
+        int *fds = pairs[i];
+        assert_int_equal(sys_unsent(fds[0]), 0);
+        size_t given = 0, taken = 0;
+        ssize_t n;
+        while ((n = send(fds[0], bytes, sizeof bytes, MSG_DONTWAIT)) > 0) {
+            given += (size_t)n;
+        }
+        int unsent = sys_unsent(fds[0]);
+        assert_true(unsent > 0 && (i == 1 || (size_t)unsent < given));
+        while (taken < given) {
+            n = read(fds[1], bytes, sizeof bytes);
+            assert_true(n > 0);
+            taken += (size_t)n;
+        }
+        for (unsigned ms = 0; sys_unsent(fds[0]) > 0 && ms < 5000; ms++) {
+            usleep(1000);   /* the last acknowledgement may be a delayed one */
+        }
+        assert_int_equal(sys_unsent(fds[0]), 0);
+        close(fds[0]);
+        close(fds[1]);
+    }
+    close(listener);
+    assert_int_equal(sys_unsent(listener), -EBADF);
+}
+
 static void test_files_luck_and_limits(void **state) {
     (void)state;
     struct addr fifo = unix_addr("fifo");
@@ -265,6 +304,7 @@ int main(void) {
         cmocka_unit_test(test_both_families),
         cmocka_unit_test(test_without_ipv6),
         cmocka_unit_test(test_sockets),
+        cmocka_unit_test(test_unsent),
         cmocka_unit_test(test_files_luck_and_limits),
     };
     if (mkdtemp(folder) == NULL) {
