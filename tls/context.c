@@ -99,6 +99,7 @@ struct tls_context *tls_context_new(const struct tls_params *params, char why[TL
         context->certificates[i] = tls_certificate_ref(params->certificates[i]);
     }
     tls_sites_init(&context->sites, context->certificates, context->certificate_count);
+    tls_engine_init();
     ERR_clear_error();
     context->ssl = SSL_CTX_new(TLS_server_method());
     bool good = context->ssl != NULL && rules_set(context);

@@ -48,7 +48,7 @@ static int queue_write(BIO *bio, const char *from, int len) {
     BIO_clear_retry_flags(bio);
     ensure(tls->cipher_out != NULL && len > 0);
     bufq_copy(tls->cipher_out, from, (uint32_t)len);
-    return len;
+    return tls->cipher_out->failed ? -1 : len;   /* no retry, as above */
 }
 
 /* 1 for what OpenSSL needs of a sink and 0 for all else: a BIO that says yes to everything claims
@@ -71,6 +71,10 @@ static void queue_method_make(void) {
            BIO_meth_set_write(queue_method, queue_write) == 1 &&
            BIO_meth_set_ctrl(queue_method, queue_ctrl) == 1 &&
            BIO_meth_set_create(queue_method, queue_create) == 1);
+}
+
+void tls_engine_init(void) {
+    pthread_once(&queue_method_once, queue_method_make);
 }
 
 /* The error queue is the thread's, and SSL_get_error believes whatever it finds there. Looking is
@@ -100,16 +104,17 @@ static void message_done(int sent, int version, int type, const void *p, size_t 
 
 struct tls *tls_new(struct tls_context *context) {
     ensure_magic(context, TLS_CONTEXT_MAGIC);
-    pthread_once(&queue_method_once, queue_method_make);
     errors_clear();
     SSL *ssl = SSL_new(context->ssl);
     BIO *bio = BIO_new(queue_method);
-    if (ssl == NULL || bio == NULL) {
+    struct tls *tls = mem_try_zero(sizeof *tls);
+    if (ssl == NULL || bio == NULL || tls == NULL || SSL_set_app_data(ssl, tls) != 1) {
         SSL_free(ssl);
         BIO_free(bio);
+        mem_free(tls);
+        errors_clear();
         return NULL;
     }
-    struct tls *tls = mem_zero(sizeof *tls);
     tls->magic = TLS_MAGIC;
     tls->ssl = ssl;
     tls->context = context;
@@ -117,7 +122,6 @@ struct tls *tls_new(struct tls_context *context) {
     context->refs++;
     BIO_set_data(bio, tls);
     SSL_set_bio(ssl, bio, bio);
-    ensure(SSL_set_app_data(ssl, tls) == 1);
     SSL_set_msg_callback(ssl, message_done);
     SSL_set_msg_callback_arg(ssl, tls);
     SSL_set_accept_state(ssl);
@@ -136,10 +140,17 @@ void tls_free(struct tls *tls) {
 
 /* --- The step --------------------------------------------------------------------------------- */
 
+/* OpenSSL's first complaint is the one of who asked for memory; a queue's failure is ours. */
+static bool no_memory(const struct tls *tls) {
+    return ERR_GET_REASON(ERR_peek_error()) == ERR_R_MALLOC_FAILURE || tls->cipher_out->failed;
+}
+
 static enum tls_want tls_fail(struct tls *tls) {
     unsigned long error = ERR_peek_last_error();
     tls->failed = true;
-    tls->why = tls->up ? CLOSE_TLS_ERROR : CLOSE_TLS_HANDSHAKE;
+    tls->why = no_memory(tls)  ? CLOSE_NO_MEMORY
+               : tls->up ? CLOSE_TLS_ERROR
+                         : CLOSE_TLS_HANDSHAKE;
     tls->error = tls->flooded ? "too many handshake messages without data" : tls_reason();
     /* OpenSSL looks at the first bytes and, for these, makes no alert. */
     tls->saw_http = !tls->up && ERR_GET_LIB(error) == ERR_LIB_SSL &&
@@ -187,6 +198,11 @@ static enum tls_want step_read(struct tls *tls, struct bufq *plain_out) {
         }
         uint32_t got;
         uint8_t *to = bufq_reserve(plain_out, 1, &got);
+        if (to == NULL) {
+            tls->failed = true;
+            tls->why = CLOSE_NO_MEMORY;
+            return TLS_FAILED;
+        }
         size_t done = 0;
         errors_clear();
         int rc = SSL_read_ex(tls->ssl, to, got < room ? got : room, &done);

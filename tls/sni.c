@@ -168,7 +168,11 @@ int tls_hello_done(SSL *ssl, int *alert, void *arg) {
         !tls_name_normal(sent, room, &normal)) {
         return SSL_CLIENT_HELLO_SUCCESS;
     }
-    tls->server_name = mem_copy(sent.p, sent.len);
+    tls->server_name = mem_try_copy(sent.p, sent.len);
+    if (tls->server_name == NULL) {
+        *alert = SSL_AD_INTERNAL_ERROR;
+        return SSL_CLIENT_HELLO_ERROR;
+    }
     tls->server_name_len = sent.len;
     const struct tls_site *site = tls_sites_find(&context->sites, normal);
     if (site == NULL) {

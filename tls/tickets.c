@@ -26,11 +26,11 @@ struct tls_tickets {
     EVP_CIPHER *cipher;       /* fetched once: a fetch takes locks of the library */
 };
 
-/* A server without random bytes must not go on. */
-static void key_make(struct ticket_key *key) {
-    ensure(RAND_bytes(key->name, sizeof key->name) == 1);
-    ensure(RAND_priv_bytes(key->aes, sizeof key->aes) == 1);
-    ensure(RAND_priv_bytes(key->hmac, sizeof key->hmac) == 1);
+/* False without random bytes, for which OpenSSL may want memory. */
+static bool key_make(struct ticket_key *key) {
+    return RAND_bytes(key->name, sizeof key->name) == 1 &&
+           RAND_priv_bytes(key->aes, sizeof key->aes) == 1 &&
+           RAND_priv_bytes(key->hmac, sizeof key->hmac) == 1;
 }
 
 struct tls_tickets *tls_tickets_new(void) {
@@ -38,7 +38,7 @@ struct tls_tickets *tls_tickets_new(void) {
     ensure(pthread_mutex_init(&tickets->lock, NULL) == 0);
     tickets->cipher = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL);
     ensure(tickets->cipher != NULL);
-    key_make(&tickets->current);
+    ensure(key_make(&tickets->current));   /* a server without random bytes must not begin */
     return tickets;
 }
 
@@ -57,8 +57,8 @@ void tls_tickets_rotate(struct tls_tickets *tickets, uint64_t now_s) {
         tickets->current_s = now_s;
     }
     uint64_t age = now_s > tickets->current_s ? now_s - tickets->current_s : 0;
-    if (age >= TLS_TICKET_LIFE_S) {
-        key_make(&fresh);
+    /* Where no key can be made now, the current one lives until the next call. */
+    if (age >= TLS_TICKET_LIFE_S && key_make(&fresh)) {
         tickets->previous = tickets->current;
         /* Where nobody called for two lives, the old key has had its second one already. */
         tickets->has_previous = age < 2 * (uint64_t)TLS_TICKET_LIFE_S;

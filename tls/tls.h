@@ -95,7 +95,7 @@ enum tls_want tls_step(struct tls *, struct bufq *cipher_in, struct bufq *plain_
 void tls_end(struct tls *, struct bufq *cipher_out);
 bool tls_is_up(const struct tls *);                /* the handshake is complete */
 bool tls_is_ended(const struct tls *);             /* the peer has sent close_notify */
-/* CLOSE_TLS_HANDSHAKE or CLOSE_TLS_ERROR; CLOSE_NONE while nothing failed. */
+/* CLOSE_TLS_HANDSHAKE, CLOSE_TLS_ERROR or CLOSE_NO_MEMORY; CLOSE_NONE while nothing failed. */
 enum close_reason tls_why(const struct tls *);
 const char *tls_error(const struct tls *);         /* text of the failure, for the log */
 /* After TLS_FAILED: the client spoke plain HTTP, and no alert was made: a plain answer can be

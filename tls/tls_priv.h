@@ -36,6 +36,8 @@ bool tls_certificate_covers(const struct tls_certificate *, struct str host);
 /* why becomes "PATH: MESSAGE"; a long path loses its beginning, never the message. */
 void tls_why_set(char why[TLS_WHY_MAX], const char *path, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* Makes what all machines share; called before the first of them is. */
+void tls_engine_init(void);
 /* The newest entry of OpenSSL's error queue in words; static text. */
 const char *tls_reason(void);
 

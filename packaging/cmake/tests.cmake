@@ -2,7 +2,8 @@
 #
 #   tests/unit/test_X.c    real rooms           -> ctest "unit/X"
 #   tests/sim/test_X.c     the simulated ring   -> ctest "sim/X"
-#   tests/script/test_X.c  both, one after the other -> ctest "script/X" and "socket/X"
+#   tests/script/test_X.c  both, one after the other -> ctest "script/X" and "socket/X"; and the
+#                          simulated ring with everything failing in turn -> "fault/X"
 #   tests/fuzz/fuzz_X.c    a fuzz target; without libFuzzer replayed over its corpus -> "fuzz/X"
 #
 # A test is linked with the rooms whose headers it includes, so a room that does not build holds
@@ -112,6 +113,8 @@ if(CMOCKA_FOUND)
         gyre_sim_test(script/${name} ${tests}/script/test_${name}.c LIBS gyre_script)
         gyre_unit_test(socket/${name} ${tests}/script/test_${name}.c
             LIBS gyre_script gyre_socket_peer)
+        gyre_sim_test(fault/${name} ${tests}/script/test_${name}.c LIBS gyre_script)
+        target_compile_definitions(test_fault_${name} PRIVATE GYRE_FAULTS=1)
     endforeach()
 else()
     message(STATUS "cmocka is missing, so no tests are built: run packaging/deps test")

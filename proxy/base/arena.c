@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/ensure.h"
+#include "base/fault.h"
 #include "base/mem.h"
 
 struct arena_block {
@@ -35,6 +36,9 @@ void arena_fini(struct arena *arena) {
  * library: what bounds heads is their own limit. */
 static struct arena_block *block_new(struct arena *arena, size_t size) {
     struct arena_block *block = NULL;
+    if (fault_hit(FAULT_ARENA)) {
+        return NULL;
+    }
     if (size <= ARENA_CHUNK) {
         block = pool_get(arena->chunks);
         size = ARENA_CHUNK;
@@ -43,9 +47,11 @@ static struct arena_block *block_new(struct arena *arena, size_t size) {
         }
     }
     if (block == NULL) {
-        block = mem_alloc(size);
+        block = mem_try_alloc(size);
     }
-    block->size = size;
+    if (block != NULL) {
+        block->size = size;
+    }
     return block;
 }
 
@@ -57,6 +63,10 @@ void *arena_get(struct arena *arena, size_t size) {
         return p;
     }
     struct arena_block *block = block_new(arena, BLOCK_HEAD + size);
+    if (block == NULL) {
+        arena->failed = true;
+        return NULL;
+    }
     uint8_t *first = (uint8_t *)block + BLOCK_HEAD;
     uint8_t *end = (uint8_t *)block + block->size;
     block->next = arena->blocks;
@@ -77,7 +87,7 @@ void *arena_grow(struct arena *arena, void *p, size_t old, size_t size) {
         return p;
     }
     void *moved = arena_get(arena, size);
-    if (old != 0) {
+    if (moved != NULL && old != 0) {
         memcpy(moved, p, old);
     }
     return moved;

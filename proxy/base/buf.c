@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "base/ensure.h"
+#include "base/fault.h"
 #include "base/mem.h"
 
 #define SEG_MAGIC 0x53454721u
@@ -27,7 +28,8 @@ struct segpool_slab {
 void segpool_init(struct segpool *pool, const char *name, uint32_t seg_size, uint32_t live_max,
                   bool receive) {
     *pool = (struct segpool){.magic = SEGPOOL_MAGIC, .name = name, .seg_size = seg_size,
-                             .live_max = live_max, .receive = receive};
+                             .live_max = live_max, .receive = receive,
+                             .fault = (uint8_t)fault_of_pool(name)};
     list_init(&pool->free);
 }
 
@@ -51,7 +53,11 @@ static bool segpool_grow(struct segpool *pool) {
     if (bytes == MAP_FAILED) {
         return false;
     }
-    struct segpool_slab *slab = mem_zero(sizeof *slab + count * sizeof(struct seg));
+    struct segpool_slab *slab = mem_try_zero(sizeof *slab + count * sizeof(struct seg));
+    if (slab == NULL) {
+        munmap(bytes, size);
+        return false;
+    }
     slab->next = pool->slabs;
     slab->bytes = bytes;
     slab->mapped = size;
@@ -71,7 +77,7 @@ struct seg *seg_new(struct segpool *pool) {
     if (pool->live_max != 0 && pool->live >= pool->live_max) {
         return NULL;
     }
-    if (list_empty(&pool->free) && !segpool_grow(pool)) {
+    if (fault_hit(pool->fault) || (list_empty(&pool->free) && !segpool_grow(pool))) {
         return NULL;
     }
     struct seg *seg = container_of(list_pop(&pool->free), struct seg, free);
@@ -85,7 +91,10 @@ struct seg *seg_new(struct segpool *pool) {
 }
 
 struct seg *seg_new_sized(uint32_t size) {
-    struct seg *seg = mem_alloc(sizeof *seg + size);
+    struct seg *seg = fault_hit(FAULT_SEGMENT) ? NULL : mem_try_alloc(sizeof *seg + size);
+    if (seg == NULL) {
+        return NULL;
+    }
     *seg = (struct seg){.magic = SEG_MAGIC, .refs = 1, .size = size};
     seg->data = (uint8_t *)(seg + 1);
     return seg;
@@ -115,6 +124,7 @@ void bufq_init(struct bufq *q, uint32_t mark, struct segpool *copies) {
     q->v = NULL;
     q->head = q->count = 0;
     q->cap = BUFQ_FEW;
+    q->failed = false;
     q->bytes = 0;
     q->mark = mark;
     q->copies = copies;
@@ -143,10 +153,18 @@ static struct slice *slice_last(const struct bufq *q) {
     return q->count == 0 ? NULL : slice_at(q, q->count - 1u);
 }
 
-static void queue_grow(struct bufq *q) {
+/* Room for one slice more. */
+static bool queue_grow(struct bufq *q) {
+    if (q->count < q->cap) {
+        return true;
+    }
     uint32_t cap = q->cap * 4u;
     ensure(cap <= 32768);
-    struct slice *v = mem_alloc(cap * sizeof *v);
+    struct slice *v = fault_hit(FAULT_SLICES) ? NULL : mem_try_alloc(cap * sizeof *v);
+    if (v == NULL) {
+        q->failed = true;
+        return false;
+    }
     for (uint32_t i = 0; i < q->count; i++) {
         v[i] = *slice_at(q, i);
     }
@@ -154,6 +172,7 @@ static void queue_grow(struct bufq *q) {
     q->v = v;
     q->head = 0;
     q->cap = (uint16_t)cap;
+    return true;
 }
 
 /* The segment that more copied bytes can be written to: the last one, when it is of the copies'
@@ -181,6 +200,10 @@ static bool piece_is_gathered(const struct bufq *q, uint32_t len) {
 /* Appends a slice and takes over one reference on seg. */
 static void slice_append(struct bufq *q, struct seg *seg, uint32_t off, uint32_t len) {
     ensure(len > 0 && off + len <= seg->size);
+    if (q->failed) {
+        seg_unref(seg);
+        return;
+    }
     struct slice *last = slice_last(q);
     if (last != NULL && last->seg == seg && last->off + last->len == off) {
         q->bytes += len;
@@ -193,8 +216,9 @@ static void slice_append(struct bufq *q, struct seg *seg, uint32_t off, uint32_t
         seg_unref(seg);
         return;
     }
-    if (q->count == q->cap) {
-        queue_grow(q);
+    if (!queue_grow(q)) {
+        seg_unref(seg);
+        return;
     }
     q->count++;
     q->bytes += len;
@@ -209,6 +233,10 @@ void bufq_push(struct bufq *q, struct seg *seg, uint32_t off, uint32_t len) {
 
 uint8_t *bufq_reserve(struct bufq *q, uint32_t want, uint32_t *got) {
     ensure(q->copies != NULL && want <= q->copies->seg_size);
+    *got = 0;
+    if (q->failed) {
+        return NULL;
+    }
     struct seg *seg = open_seg(q);
     if (seg != NULL && seg->size - seg->used >= want && seg->used < seg->size) {
         *got = seg->size - seg->used;
@@ -219,8 +247,13 @@ uint8_t *bufq_reserve(struct bufq *q, uint32_t want, uint32_t *got) {
         /* Copies are bounded by what is copied, not by their pool. */
         seg = seg_new_sized(q->copies->seg_size);
     }
-    if (q->count == q->cap) {
-        queue_grow(q);
+    if (seg == NULL) {
+        q->failed = true;
+        return NULL;
+    }
+    if (!queue_grow(q)) {
+        seg_unref(seg);
+        return NULL;
     }
     q->count++;
     *slice_last(q) = (struct slice){seg, 0, 0};
@@ -229,6 +262,10 @@ uint8_t *bufq_reserve(struct bufq *q, uint32_t want, uint32_t *got) {
 }
 
 void bufq_commit(struct bufq *q, uint32_t len) {
+    if (q->failed) {
+        ensure(len == 0);
+        return;
+    }
     struct slice *last = slice_last(q);
     ensure(last != NULL && last->seg->refs == 1 && last->off + last->len + len <= last->seg->size);
     last->len += len;
@@ -245,6 +282,9 @@ void bufq_copy(struct bufq *q, const void *from, uint32_t len) {
     while (len > 0) {
         uint32_t got;
         uint8_t *to = bufq_reserve(q, 1, &got);
+        if (to == NULL) {
+            return;
+        }
         uint32_t n = len < got ? len : got;
         memcpy(to, p, n);
         bufq_commit(q, n);
@@ -277,6 +317,7 @@ uint32_t bufq_move(struct bufq *to, struct bufq *from, uint32_t max) {
         moved += s.len;
         slice_append(to, s.seg, s.off, s.len);
     }
+    to->failed = to->failed || from->failed;
     return moved;
 }
 
@@ -292,7 +333,28 @@ uint32_t bufq_move_small(struct bufq *to, struct bufq *from, uint32_t max, uint3
             slice_append(to, s.seg, s.off, s.len);
         }
     }
+    to->failed = to->failed || from->failed;
     return moved;
+}
+
+void bufq_join(struct bufq *q, uint32_t copy_max) {
+    struct bufq joined;
+    bufq_init(&joined, q->mark, q->copies);
+    for (uint32_t i = 0; i < q->count; i++) {
+        const struct slice *s = slice_at(q, i);
+        if (s->len <= copy_max) {
+            bufq_copy(&joined, s->seg->data + s->off, s->len);
+        } else {
+            bufq_push(&joined, s->seg, s->off, s->len);
+        }
+    }
+    if (joined.failed) {
+        bufq_fini(&joined);
+        return;
+    }
+    joined.failed = q->failed;
+    bufq_fini(q);
+    *q = joined;
 }
 
 int bufq_peek(const struct bufq *q, uint32_t skip, struct iovec *iov, int iov_max) {
@@ -357,6 +419,9 @@ void bufq_settle(struct bufq *q) {
             continue;
         }
         struct seg *copy = seg_new_sized(s->len);
+        if (copy == NULL) {
+            return;
+        }
         memcpy(copy->data, s->seg->data + s->off, s->len);
         copy->used = s->len;
         seg_unref(s->seg);

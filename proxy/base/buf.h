@@ -28,6 +28,7 @@ struct segpool {
     uint32_t seg_size;
     uint32_t live, live_max, live_peak;   /* live_max 0: no bound */
     bool receive;                         /* receive buffers: scarce, never to wait for a peer */
+    uint8_t fault;                        /* enum fault_point: the row of this name */
     struct list_node free;
     struct segpool_slab *slabs;
     void (*home)(struct segpool *);       /* NULL, or told when a segment has come home */
@@ -36,9 +37,10 @@ struct segpool {
 void segpool_init(struct segpool *, const char *name, uint32_t seg_size, uint32_t live_max,
                   bool receive);
 void segpool_fini(struct segpool *);      /* ensures that nothing is live */
-/* refs 1, used 0; NULL at the bound. */
+/* refs 1, used 0; NULL at the bound, or without memory. */
 struct seg *seg_new(struct segpool *);
-/* A segment of any size straight from the C library; it has no pool to wait for. */
+/* A segment of any size straight from the C library; it has no pool to wait for. NULL without
+ * memory. */
 struct seg *seg_new_sized(uint32_t size);
 static inline struct seg *seg_ref(struct seg *s) {
     s->refs++;
@@ -46,7 +48,12 @@ static inline struct seg *seg_ref(struct seg *s) {
 }
 void seg_unref(struct seg *);
 
-/* A queue of slices: bytes in order, none of them copied unless somebody says so. */
+/* A queue of slices: bytes in order, none of them copied unless somebody says so.
+ *
+ * Where memory for a slice or a copy can not be had, the queue has failed: it holds what came
+ * before and takes nothing more. So it is never a stream with a hole, but one that was cut off, and
+ * what its bytes are moved to has failed as well. Nobody need look at every call: a wire whose
+ * queue has failed is lost, and so is a message whose body did not fit. */
 struct slice {
     struct seg *seg;        /* holds one ref */
     uint32_t off, len;
@@ -56,6 +63,7 @@ struct bufq {
     struct slice *v;        /* a ring of cap slices; NULL while `few` are enough */
     struct slice few[BUFQ_FEW];
     uint16_t head, count, cap;
+    bool failed;            /* bytes that should follow are lost, for want of memory */
     uint32_t bytes;
     uint32_t mark;          /* where the writer should stop; a mark, not a wall */
     struct segpool *copies; /* where bufq_copy and bufq_reserve take segments from */
@@ -73,15 +81,18 @@ void bufq_push(struct bufq *, struct seg *, uint32_t off, uint32_t len);
 /* Appends a copy of the bytes, behind the last copied bytes where the segment has room. */
 void bufq_copy(struct bufq *, const void *, uint32_t len);
 /* Room to write into, at least `want` (at most the copies' segment size) contiguous bytes behind
- * the last slice; *got says how many. Valid until the next call on this queue. */
+ * the last slice; *got says how many. Valid until the next call on this queue. NULL, and *got 0,
+ * when the queue has failed. */
 uint8_t *bufq_reserve(struct bufq *, uint32_t want, uint32_t *got);
 /* len bytes of what bufq_reserve returned have been written. */
 void bufq_commit(struct bufq *, uint32_t len);
-/* Moves up to max bytes, in order, without copying; returns how many were moved. */
+/* Moves up to max bytes, in order, without copying; returns how many were taken. */
 uint32_t bufq_move(struct bufq *to, struct bufq *from, uint32_t max);
 /* Moves as bufq_move does, but bytes of receive buffers in pieces of up to copy_max are copied, so
  * that what is small rides in one segment (one iovec) with what was copied before it. */
 uint32_t bufq_move_small(struct bufq *to, struct bufq *from, uint32_t max, uint32_t copy_max);
+/* Copies neighbours of up to copy_max bytes together, or changes nothing where memory is short. */
+void bufq_join(struct bufq *, uint32_t copy_max);
 /* Fills iov with the bytes from skip on; returns the number of entries. */
 int bufq_peek(const struct bufq *, uint32_t skip, struct iovec *, int iov_max);
 /* The first slice; the queue must not be empty. */
@@ -102,7 +113,7 @@ void bufq_drop(struct bufq *, uint32_t len);
 /* Copies the first len bytes out without dropping them; returns how many there were. */
 uint32_t bufq_read(const struct bufq *, void *, uint32_t len);
 /* The bytes of this queue will wait for a peer: what lies in receive buffers is copied out where
- * it is small, or where their pool runs low, and the buffers go home. */
+ * it is small, or where their pool runs low, and the buffers go home. Without memory they stay. */
 void bufq_settle(struct bufq *);
 /* True when bufq_settle would copy something. */
 bool bufq_pins(const struct bufq *);

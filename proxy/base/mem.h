@@ -4,13 +4,19 @@
 
 #include <stddef.h>
 
-/* None of these returns NULL: what clients can make grow is bounded by pools and marks, which
- * refuse long before the C library does, so a failure here means that the machine has refused us
- * a page, and we stop with a clear message (the service manager starts us again). */
+/* None of these returns NULL: they are for what is made when something begins (a process, a worker,
+ * a configuration), where a failure means that the machine has refused us a page, and we stop with
+ * a clear message (the service manager starts us again). */
 void *mem_alloc(size_t size);                  /* uninitialized */
 void *mem_zero(size_t size);                   /* zeroed */
 void *mem_grow(void *old, size_t size);
 char *mem_copy(const char *from, size_t len);  /* NUL-terminated copy */
 void mem_free(void *);
+
+/* NULL when there is no memory: for what clients can make grow. Those who ask for it answer for a
+ * failure, and have a row in fault.def. */
+void *mem_try_alloc(size_t size);              /* uninitialized */
+void *mem_try_zero(size_t size);               /* zeroed */
+char *mem_try_copy(const char *from, size_t len);
 
 #endif

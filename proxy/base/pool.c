@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/ensure.h"
+#include "base/fault.h"
 #include "base/mem.h"
 
 #if defined(__has_feature)            /* clang says it in its own way */
@@ -34,6 +35,7 @@ void pool_init(struct pool *pool, const char *name, size_t size, uint32_t live_m
     ensure(size >= sizeof(void *) && size < SLAB_BYTES * 16);
     *pool = (struct pool){.magic = POOL_MAGIC, .name = name, .live_max = live_max};
     pool->size = (uint32_t)((size + 15) & ~(size_t)15);
+    pool->fault = (uint8_t)fault_of_pool(name);
 }
 
 void pool_fini(struct pool *pool) {
@@ -48,10 +50,13 @@ void pool_fini(struct pool *pool) {
     pool->magic = 0;
 }
 
-static void pool_grow(struct pool *pool) {
+static bool pool_grow(struct pool *pool) {
     uint32_t count = (SLAB_BYTES - SLAB_HEAD) / pool->size;
     count = count < 4 ? 4 : count;
-    struct pool_slab *slab = mem_zero(SLAB_HEAD + (size_t)count * pool->size);
+    struct pool_slab *slab = mem_try_zero(SLAB_HEAD + (size_t)count * pool->size);
+    if (slab == NULL) {
+        return false;
+    }
     slab->next = pool->slabs;
     slab->count = count;
     pool->slabs = slab;
@@ -62,6 +67,7 @@ static void pool_grow(struct pool *pool) {
         pool->free_first = object;
         POISON(object, pool->size);
     }
+    return true;
 }
 
 void *pool_get(struct pool *pool) {
@@ -69,8 +75,8 @@ void *pool_get(struct pool *pool) {
     if (pool->live_max != 0 && pool->live >= pool->live_max) {
         return NULL;
     }
-    if (pool->free_first == NULL) {
-        pool_grow(pool);
+    if (fault_hit(pool->fault) || (pool->free_first == NULL && !pool_grow(pool))) {
+        return NULL;
     }
     void *object = pool->free_first;
     UNPOISON(object, pool->size);

@@ -26,14 +26,14 @@ enum step exchange_fail(struct exchange *e, enum close_reason why) {
 /* Where gyre itself stopped reading the client is still there and gets its answer. */
 static bool client_listens(enum close_reason why) {
     return why == CLOSE_BODY_TIMEOUT || why == CLOSE_BODY_SLOW || why == CLOSE_BODY_TOO_LARGE ||
-           why == CLOSE_BAD_REQUEST;
+           why == CLOSE_BAD_REQUEST || why == CLOSE_NO_MEMORY;
 }
 
 /* The client's side broke. */
 static enum step exchange_down_lost(struct exchange *e) {
     enum close_reason why = e->down->why;
     e->down->ready &= (uint8_t)~STREAM_LOST;
-    if (client_listens(why)) {
+    if (!e->down->gone && client_listens(why)) {
         return exchange_fail(e, why);
     }
     if (e->why == CLOSE_NONE) {
@@ -84,6 +84,12 @@ static void exchange_late(struct timer *timer) {
 
 static void exchange_new(struct exchanges *room, struct stream *down) {
     struct exchange *e = pool_get(&room->pool);
+    if (e == NULL) {
+        reply_bare(down, reply_status(CLOSE_NO_MEMORY));
+        stats_end(ring_stats(room->ring), CLOSE_NO_MEMORY);
+        down->ops->release(down, CLOSE_NONE);
+        return;
+    }
     *e = (struct exchange){.magic = EXCHANGE_MAGIC, .step = STEP_head, .room = room,
                            .generation = room->generation, .down = down,
                            .began_us = down->began_us};

@@ -55,6 +55,8 @@ bool relay_client_owes(const struct exchange *);   /* it is its turn, not the se
 
 /* reply.c */
 uint16_t reply_status(enum close_reason);
+/* The answer of which there is nothing but its status: it needs no memory of its own. */
+void reply_bare(struct stream *down, uint16_t status);
 
 /* rewrite.c: a request on its way up, a response on its way down. */
 void rewrite_request(struct exchange *);

@@ -39,15 +39,27 @@ uint16_t reply_status(enum close_reason why) {
     }
 }
 
-static void reply_fields(struct exchange *e, uint16_t status, struct head *extra) {
+/* What each of these statuses comes with. False without memory. */
+static bool reply_fields(struct exchange *e, uint16_t status, struct head *extra) {
+    struct field *added = NULL;
     if (status == 308) {
-        head_add(extra, FIELD_LOCATION, field_text(FIELD_LOCATION), str_of(e->location));
+        added = head_add(extra, FIELD_LOCATION, field_text(FIELD_LOCATION), str_of(e->location));
     } else if (status == 503) {
-        head_add(extra, FIELD_RETRY_AFTER, field_text(FIELD_RETRY_AFTER), STR("5"));
+        added = head_add(extra, FIELD_RETRY_AFTER, field_text(FIELD_RETRY_AFTER), STR("5"));
     } else if (status == 405) {
-        head_add(extra, FIELD_ALLOW, field_text(FIELD_ALLOW),
-                 STR("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"));
+        added = head_add(extra, FIELD_ALLOW, field_text(FIELD_ALLOW),
+                         STR("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"));
+    } else {
+        return true;
     }
+    return added != NULL;
+}
+
+void reply_bare(struct stream *down, uint16_t status) {
+    struct head head;
+    head_init(&head, &down->arena);
+    head.status = status;
+    down->ops->send_head(down, &head);
 }
 
 enum step step_reply(struct exchange *e) {
@@ -59,10 +71,18 @@ enum step step_reply(struct exchange *e) {
     e->uploading = false;
     struct head extra;
     head_init(&extra, &e->down->arena);
-    reply_fields(e, status, &extra);
+    if (!reply_fields(e, status, &extra)) {
+        e->why = CLOSE_NO_MEMORY;
+        status = reply_status(e->why);
+    }
     e->up = local_stream_new(e->room->http, status, &extra, &e->task);
     if (e->up == NULL) {
-        e->cut = true;
+        if (status == 308 || status == 405) {   /* nothing without their fields */
+            e->why = CLOSE_NO_MEMORY;
+            status = reply_status(e->why);
+        }
+        reply_bare(e->down, status);
+        e->status = status;
         return STEP_done;
     }
     e->local = true;

@@ -21,13 +21,20 @@ static void set_field(struct head *head, enum field_id id, struct str value) {
     head_add(head, id, field_text(id), value);
 }
 
+/* Text in the arena of a head. Without memory nothing is written: the arena has failed, and who
+ * asked for this rewriting looks at that. */
+static struct text text_in(struct arena *arena, uint32_t cap) {
+    char *p = arena_get(arena, cap);
+    return text_on(p, p != NULL ? cap : 0);
+}
+
 /* All values of a field as one list, with room for more behind it. */
 static struct text list_begin(const struct head *head, enum field_id id, uint32_t more) {
     uint32_t cap = more;
     for (struct field *f = head_find(head, id); f != NULL; f = head_find_next(head, f)) {
         cap += f->value.len + 2;
     }
-    struct text text = text_on(arena_get(head->arena, cap), cap);
+    struct text text = text_in(head->arena, cap);
     for (struct field *f = head_find(head, id); f != NULL; f = head_find_next(head, f)) {
         if (f->value.len > 0) {
             text_str(&text, f->value);
@@ -38,7 +45,7 @@ static struct text list_begin(const struct head *head, enum field_id id, uint32_
 }
 
 static struct str text_done(const struct text *text) {
-    ensure(!text->cut);
+    ensure(!text->cut || text->p == NULL);
     return (struct str){text->p, text->len};
 }
 
@@ -56,6 +63,9 @@ static void set_unless_trusted(struct head *head, enum field_id id, struct str v
 
 static struct str arena_text(struct arena *arena, struct str s) {
     char *p = arena_get(arena, s.len + 1);
+    if (p == NULL) {
+        return STR("");
+    }
     memcpy(p, s.p, s.len);
     return (struct str){p, s.len};
 }
@@ -104,7 +114,7 @@ static struct str client_port(struct head *head) {
     if (head->conn->local.port == 0) {
         return (struct str){"", 0};
     }
-    struct text text = text_on(arena_get(head->arena, 8), 8);
+    struct text text = text_in(head->arena, 8);
     text_u64(&text, head->conn->local.port);
     return text_done(&text);
 }
@@ -134,6 +144,9 @@ static struct str request_id_new(struct exchanges *room, struct arena *arena) {
     room->luck_left -= ID_BYTES;
     const uint8_t *luck = room->luck + room->luck_left;
     char *p = arena_get(arena, ID_BYTES * 2);
+    if (p == NULL) {
+        return STR("");
+    }
     for (uint32_t i = 0; i < ID_BYTES; i++) {
         p[2 * i] = digits[luck[i] >> 4];
         p[2 * i + 1] = digits[luck[i] & 15];

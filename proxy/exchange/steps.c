@@ -17,7 +17,11 @@ static enum step redirect_https(struct exchange *e) {
         return exchange_fail(e, CLOSE_BAD_REQUEST);   /* HTTP/1.0 without Host: nowhere to send */
     }
     uint32_t cap = host.len + request->target.len + 32;
-    struct text text = text_on(arena_get(request->arena, cap), cap);
+    char *p = arena_get(request->arena, cap);
+    if (p == NULL) {
+        return exchange_fail(e, CLOSE_NO_MEMORY);
+    }
+    struct text text = text_on(p, cap);
     text_str(&text, STR("https://"));
     text_str(&text, host);
     if (e->conf->redirect_https != 443) {
@@ -71,6 +75,9 @@ enum step step_route(struct exchange *e) {
     e->backend = registry_find(e->generation->registry,
                                str_of(e->generation->conf->backends[index].name));
     rewrite_request(e);
+    if (request->arena->failed) {
+        return exchange_fail(e, CLOSE_NO_MEMORY);
+    }
     e->uploading = request->body != BODY_NONE;
     return ask(e, false);
 }

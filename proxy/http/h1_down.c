@@ -36,6 +36,7 @@ struct h1_down {
     bool timed_out, eof, draining, push_waits;
     bool full;                    /* pipelined requests wait, as many as may */
     uint64_t body_bytes;          /* that came since TIMER_BODY was armed, framing included */
+    bool starved;                 /* no memory for the next request */
 };
 
 const size_t h1_down_size = sizeof(struct h1_down);
@@ -144,6 +145,7 @@ static void down_dead(struct h1_down *s, enum close_reason why) {
     /* A client that was still to get its answer (its body is too large) is gone now as well, and
      * whoever waits for that answer to leave must hear of it. */
     s->stream->stream.why = CLOSE_NONE;
+    s->stream->stream.gone = true;
     stream_lost(s->http, &s->stream->stream, why);
 }
 
@@ -175,7 +177,8 @@ static bool down_begin(struct h1_down *s) {
     }
     struct h1_down_stream *st = pool_get(&s->http->down_streams);
     if (st == NULL) {
-        return false;   /* the idle timer ends it, where nothing comes home before */
+        s->starved = true;
+        return false;
     }
     stream_init(&st->stream, s->http, &down_stream_ops, s->limits, NULL);
     st->session = s;
@@ -267,6 +270,9 @@ static bool down_read_some(struct h1_down *s) {
             st->stream.rx_bytes += n;
             stream_wake(s->http, &st->stream, STREAM_BODY);
         }
+        if (st->stream.rx.failed) {
+            stream_lost(s->http, &st->stream, CLOSE_NO_MEMORY);
+        }
         return false;
     }
     default:
@@ -297,6 +303,13 @@ static void down_read(struct h1_down *s) {
     if (rx->bytes > 0) {
         h1_settle(rx);
     }
+}
+
+/* The request that has come is not read, and its client hears why. */
+static void down_starve(struct h1_down *s) {
+    h1_write_bare(&s->wire->tx, 503, ring_http_date(s->http->ring));
+    stats_end(ring_stats(s->http->ring), CLOSE_NO_MEMORY);
+    down_close(s, CLOSE_NO_MEMORY);
 }
 
 /* --- Events of the wire ------------------------------------------------------------------- */
@@ -378,6 +391,10 @@ static void down_run(struct task *task) {
         h1_tx_room(&s->stream->tx, s->http, &s->stream->stream, wire);
     }
     down_read(s);
+    if (s->starved) {
+        down_starve(s);
+        return;
+    }
     s->eof = s->eof || (ready & WIRE_EOF) != 0;
     if (s->eof) {
         down_ended(s);

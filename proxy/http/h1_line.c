@@ -157,6 +157,9 @@ static bool absolute_rest(struct head *head, struct str rest) {
         return origin_form(head, rest);
     }
     char *with_path = arena_get(head->arena, rest.len + 1);
+    if (with_path == NULL) {
+        return false;   /* the arena has failed: that is what the reader looks at */
+    }
     with_path[0] = '/';
     memcpy(with_path + 1, rest.p, rest.len);
     return origin_form(head, (struct str){with_path, rest.len + 1});

@@ -58,6 +58,8 @@ void h1_read_start(struct h1_read *, bool request, struct head *, struct head *t
 enum h1_result h1_read_head(struct h1_read *, struct bufq *in);
 /* Reads body from `in` to `out`, as far as out has room. */
 enum h1_result h1_read_body(struct h1_read *, struct bufq *in, struct bufq *out);
+/* What could not be kept of it for want of memory. */
+enum h1_result h1_read_starved(struct h1_read *);
 /* Marks the message as broken; returns H1_BAD. */
 enum h1_result h1_read_bad(struct h1_read *, uint16_t refuse, enum close_reason why);
 
@@ -100,6 +102,8 @@ struct h1_response {
     struct str date;
 };
 void h1_write_response(struct bufq *tx, const struct head *, const struct h1_response *);
+/* A response of which there is nothing but its status, the last one of its connection. */
+void h1_write_bare(struct bufq *tx, uint16_t status, struct str date);
 /* The size line of a chunk; and the last chunk, with its trailers (may be NULL). */
 void h1_write_chunk_line(struct bufq *tx, uint32_t len);
 void h1_write_last_chunk(struct bufq *tx, const struct head *trailers);

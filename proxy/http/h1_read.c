@@ -17,6 +17,10 @@ enum h1_result h1_read_bad(struct h1_read *r, uint16_t refuse, enum close_reason
     return H1_BAD;
 }
 
+enum h1_result h1_read_starved(struct h1_read *r) {
+    return h1_read_bad(r, 503, CLOSE_NO_MEMORY);
+}
+
 /* The reason that goes with a status. */
 static enum h1_result refuse_with(struct h1_read *r, uint16_t refuse) {
     if (!r->request) {
@@ -28,14 +32,19 @@ static enum h1_result refuse_with(struct h1_read *r, uint16_t refuse) {
 
 /* --- Text: strings of the head are copied once, each in one piece ------------------------- */
 
-/* Appends to the string in hand. It moves when its piece is full; those before it stay. */
-static void text_put(struct h1_read *r, const char *p, size_t size) {
+/* Appends to the string in hand. It moves when its piece is full; those before it stay. 0, or -1
+ * without memory: the message is broken then. */
+static int text_put(struct h1_read *r, const char *p, size_t size) {
     uint32_t len = (uint32_t)size;
     if (len > r->piece_cap - r->piece_used) {
         uint32_t have = r->piece_used - r->string_at;
         uint32_t cap = r->piece_cap == 0 ? PIECE_FIRST : PIECE_NEXT;
         cap = cap < 2 * (have + len) ? 2 * (have + len) : cap;
         char *piece = arena_get(r->arena, cap);
+        if (piece == NULL) {
+            h1_read_starved(r);
+            return -1;
+        }
         if (have > 0) {
             memcpy(piece, r->piece + r->string_at, have);
         }
@@ -48,6 +57,7 @@ static void text_put(struct h1_read *r, const char *p, size_t size) {
         memcpy(r->piece + r->piece_used, p, len);
         r->piece_used += len;
     }
+    return 0;
 }
 
 /* Ends the string in hand. */
@@ -67,8 +77,7 @@ static struct h1_read *reader_of(llhttp_t *parser) {
 }
 
 static int on_field(llhttp_t *parser, const char *at, size_t len) {
-    text_put(reader_of(parser), at, len);
-    return 0;
+    return text_put(reader_of(parser), at, len);
 }
 
 static int on_value(llhttp_t *parser, const char *at, size_t len) {
@@ -77,8 +86,7 @@ static int on_value(llhttp_t *parser, const char *at, size_t len) {
         r->name = text_take(r);
         r->in_value = true;
     }
-    text_put(r, at, len);
-    return 0;
+    return text_put(r, at, len);
 }
 
 static int on_value_complete(llhttp_t *parser) {
@@ -94,6 +102,10 @@ static int on_value_complete(llhttp_t *parser) {
     }
     enum field_id id = field_id_of(r->name);
     struct field *field = head_add(r->head, id, r->name, str_trim(text_take(r)));
+    if (field == NULL) {
+        h1_read_starved(r);
+        return -1;
+    }
     field->dropped = id == FIELD_OTHER && r->request && h1_check_twin(r->name);
     return 0;
 }
@@ -197,6 +209,9 @@ static enum h1_result line_done(struct h1_read *r) {
     }
     struct str text = {line.p, line.len - 2};
     uint16_t refuse = r->request ? h1_line_request(r->head, text) : h1_line_status(r->head, text);
+    if (r->arena->failed) {
+        return h1_read_starved(r);
+    }
     if (refuse != 0) {
         return refuse_with(r, refuse);
     }
@@ -220,7 +235,9 @@ static enum h1_result read_line(struct h1_read *r, struct bufq *in) {
     if (end != NULL) {
         n = (uint32_t)(end - p) + 1;
     }
-    text_put(r, p, n);
+    if (text_put(r, p, n) != 0) {
+        return H1_BAD;
+    }
     bufq_drop(in, n);
     r->head_bytes += n;
     enum h1_result result = end != NULL ? line_done(r) : H1_MORE;
@@ -361,5 +378,6 @@ static enum h1_result read_chunks(struct h1_read *r, struct bufq *in, struct buf
 
 enum h1_result h1_read_body(struct h1_read *r, struct bufq *in, struct bufq *out) {
     ensure(r->phase == H1_BODY || r->phase == H1_TRAILERS);
-    return r->chunked ? read_chunks(r, in, out) : read_plain(r, in, out);
+    enum h1_result result = r->chunked ? read_chunks(r, in, out) : read_plain(r, in, out);
+    return out->failed ? h1_read_starved(r) : result;
 }

@@ -65,6 +65,7 @@ void h1_tx_push(struct h1_tx *tx, struct http *http, struct stream *st, struct w
         tell_sent(tx, http, st, wire);
         return;
     }
+    wire->tx.failed = wire->tx.failed || st->tx.failed;   /* what is lost here ends it all */
     st->tx_bytes += st->tx.bytes;
     if (st->tx_end) {
         wire->tell_sent = st->tell_sent;
@@ -101,11 +102,7 @@ void h1_tx_room(struct h1_tx *tx, struct http *http, struct stream *st, struct w
 
 void h1_settle(struct bufq *q) {
     if (q->count >= SLICES_MANY) {
-        struct bufq joined;
-        bufq_init(&joined, q->mark, q->copies);
-        bufq_move_small(&joined, q, q->bytes, COPY_MAX);
-        bufq_fini(q);
-        *q = joined;
+        bufq_join(q, COPY_MAX);
     }
     bufq_settle(q);
 }

@@ -146,6 +146,7 @@ static enum h1_result up_read_body(struct h1_up *s) {
     enum h1_result result = H1_MORE;
     if (st->read.phase == H1_TUNNEL) {
         stream->rx_bytes += bufq_move(&stream->rx, &s->wire->rx, bufq_room(&stream->rx));
+        result = stream->rx.failed ? h1_read_starved(&st->read) : result;
     } else {
         result = h1_read_body(&st->read, &s->wire->rx, &stream->rx);
         stream->rx_bytes = st->read.body_bytes;
@@ -283,6 +284,10 @@ static void up_send_head(struct stream *stream, const struct head *head) {
     st->read.no_body = head->method == METHOD_HEAD;
     if (head->upgrade.len > 0) {
         char *protocol = arena_get(&stream->arena, head->upgrade.len);
+        if (protocol == NULL) {
+            stream_lost(s->http, stream, CLOSE_NO_MEMORY);
+            return;
+        }
         memcpy(protocol, head->upgrade.p, head->upgrade.len);
         st->upgrade = (struct str){protocol, head->upgrade.len};
     }
@@ -438,6 +443,7 @@ struct session *h1_up_new(struct http *http, const struct up_params *params,
     ensure_magic(http, HTTP_MAGIC);
     struct h1_up *s = pool_get(&http->ups);
     if (s == NULL) {
+        http->net->why = CLOSE_NO_MEMORY;
         return NULL;
     }
     *s = (struct h1_up){.session = {.magic = SESSION_MAGIC, .ops = &up_session_ops,

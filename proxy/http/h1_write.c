@@ -32,7 +32,7 @@ static void pen_turn(struct pen *pen, const char *p, uint32_t len) {
 }
 
 static inline void pen_put(struct pen *pen, const char *p, uint32_t len) {
-    if (len > pen->left) {
+    if (len > pen->left) {   /* also where there is no memory to write to */
         pen_turn(pen, p, len);
     } else if (len > 0) {
         memcpy(pen->p + pen->used, p, len);
@@ -182,6 +182,14 @@ void h1_write_response(struct bufq *tx, const struct head *head, const struct h1
     }
     pen_text(&pen, "\r\n");
     pen_end(&pen);
+}
+
+void h1_write_bare(struct bufq *tx, uint16_t status, struct str date) {
+    struct head head;
+    head_init(&head, NULL);   /* it gets no fields */
+    head.status = status;
+    h1_write_response(tx, &head, &(struct h1_response){.framing = H1_TX_NONE, .close = true,
+                                                       .date = date});
 }
 
 /* --- Chunks (RFC 9112 7.1) ---------------------------------------------------------------- */

@@ -121,9 +121,13 @@ void head_init(struct head *head, struct arena *arena) {
 struct field *head_add(struct head *head, enum field_id id, struct str name, struct str value) {
     if (head->field_count == head->field_cap) {
         uint32_t cap = head->field_cap == 0 ? FIELDS_FIRST : head->field_cap * 2;
-        head->fields = arena_grow(head->arena, head->fields,
-                                  head->field_cap * sizeof *head->fields,
-                                  cap * sizeof *head->fields);
+        struct field *fields = arena_grow(head->arena, head->fields,
+                                          head->field_cap * sizeof *head->fields,
+                                          cap * sizeof *head->fields);
+        if (fields == NULL) {
+            return NULL;
+        }
+        head->fields = fields;
         head->field_cap = cap;
     }
     struct field *field = &head->fields[head->field_count++];

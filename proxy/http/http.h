@@ -99,7 +99,8 @@ struct head {
 };
 
 void head_init(struct head *, struct arena *);
-/* Adds a field at the end. The strings must live as long as the arena (or be static). */
+/* Adds a field at the end. The strings must live as long as the arena (or be static). NULL without
+ * memory: the arena has failed. */
 struct field *head_add(struct head *, enum field_id, struct str name, struct str value);
 /* The first field of that id that is not dropped; NULL when there is none. */
 struct field *head_find(const struct head *, enum field_id);
@@ -127,7 +128,8 @@ enum stream_ready {
                            come. What is pushed is dropped; only release is left to do. But down,
                            with BODY_TIMEOUT, BODY_SLOW, BODY_TOO_LARGE or BAD_REQUEST (a
                            malformed chunk), the client still listens: where no final head was
-                           sent yet, an answer may be, and its connection is closed after it */
+                           sent yet, an answer may be, and its connection is closed after it. So
+                           it is with NO_MEMORY, unless `gone` is set */
 };
 
 struct stream;
@@ -164,6 +166,7 @@ struct stream {
     bool tx_end;                 /* set by the owner: what is in tx is the last */
     bool tell_sent;              /* set by the owner: wake me with SENT (default: yes) */
     bool rx_ended;               /* END was set at some time */
+    bool gone;                   /* down, LOST: the connection itself is, nobody hears an answer */
     bool tunnelled;
     struct head *head;           /* set with HEAD; valid until release, or (up) the next head */
     struct head *trailers;
@@ -266,7 +269,8 @@ void session_forget(struct session *);
 
 /* An answer made here: an up stream that has its head and its body at once, and takes a request
  * like any other (and drops its body). status >= 300; html body with the status' reason; extra
- * (may be NULL) gives fields to add (Location, Retry-After, Allow), copied. */
+ * (may be NULL) gives fields to add (Location, Retry-After, Allow), copied. NULL at the pool's
+ * bound, or without memory. */
 struct stream *local_stream_new(struct http *, uint16_t status, const struct head *extra,
                                 struct task *owner);
 

@@ -52,6 +52,9 @@ static const struct stream_ops local_ops = {
 
 static struct str copy_str(struct arena *arena, struct str s) {
     char *p = arena_get(arena, s.len);
+    if (p == NULL) {
+        return STR("");
+    }
     if (s.len > 0) {
         memcpy(p, s.p, s.len);
     }
@@ -103,6 +106,10 @@ struct stream *local_stream_new(struct http *http, uint16_t status, const struct
         const struct field *f = &extra->fields[i];
         head_add(&st->head, f->id, copy_str(&stream->arena, f->name),
                  copy_str(&stream->arena, f->value));
+    }
+    if (stream->arena.failed || stream->rx.failed) {
+        local_release(stream, CLOSE_NO_MEMORY);
+        return NULL;
     }
     stream->head = &st->head;
     stream->rx_ended = true;

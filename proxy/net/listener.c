@@ -1,6 +1,7 @@
 /* Accepting connections, as many as the process may hold. */
 #include <errno.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/net_priv.h"
@@ -56,10 +57,14 @@ void wire_close_limit(struct connection_limit *limit) {
     }
 }
 
-static void waiting_push(struct listener *l, int fd) {
+/* False without memory for one more. */
+static bool waiting_push(struct listener *l, int fd) {
     if (l->count == l->cap) {
         uint32_t cap = l->cap == 0 ? 64 : l->cap * 2;
-        int *waiting = mem_alloc(cap * sizeof *waiting);
+        int *waiting = fault_hit(FAULT_WAITING) ? NULL : mem_try_alloc(cap * sizeof *waiting);
+        if (waiting == NULL) {
+            return false;
+        }
         for (uint32_t i = 0; i < l->count; i++) {
             waiting[i] = l->waiting[(l->head + i) % l->cap];
         }
@@ -69,6 +74,7 @@ static void waiting_push(struct listener *l, int fd) {
         l->cap = cap;
     }
     l->waiting[(l->head + l->count++) % l->cap] = fd;
+    return true;
 }
 
 static int waiting_pop(struct listener *l) {
@@ -143,9 +149,11 @@ static void listener_accept_done(struct op *op, int res, struct seg *seg, bool a
         listener_join(l);
         return;
     }
-    if (res >= 0) {
-        waiting_push(l, res);
+    if (res >= 0 && waiting_push(l, res)) {
         task_wake(l->net->ring, l->owner);
+    } else if (res >= 0) {
+        (void)sys_close(res);
+        listener_failed(l, ENOMEM);
     } else if (!armed && res != -ECANCELED) {
         listener_failed(l, -res);
     }

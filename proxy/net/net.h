@@ -50,6 +50,7 @@ struct net {
     struct list_node sends;          /* wires with a send in flight, oldest first */
     struct list_node endings;        /* wires that end by themselves (WIRE_ENDING) */
     struct timer sweep;              /* looks at `sends` for peers that take nothing */
+    uint8_t why;                     /* enum close_reason: of the last NULL that wire_dial gave */
 };
 
 void net_init(struct net *, struct ring *);
@@ -177,9 +178,9 @@ struct wire {
     uint32_t lingered;                /* bytes that came in WIRE_ENDING */
 };
 
-/* Both return a wire that reads at once, or NULL at a bound (the fd is closed then; with a reset
- * where its client has too many). Results come by waking owner. owner may be changed by wire_own at
- * any time. */
+/* Both return a wire that reads at once, or NULL at a bound or without memory (the fd is closed
+ * then; with a reset where its client has too many; net->why says why a dial was not begun).
+ * Results come by waking owner. owner may be changed by wire_own at any time. */
 struct wire *wire_accept(struct net *, const struct wire_params *, struct task *owner);
 struct wire *wire_dial(struct net *, const struct wire_params *, struct task *owner);
 void wire_own(struct wire *, struct task *owner);

@@ -22,6 +22,7 @@ struct sendv {
 
 /* wire.c: life and death. */
 void wire_lost(struct wire *, enum close_reason);   /* tells the owner, stops the ops */
+void wire_starved(struct wire *);                   /* lost for want of memory: peers see it */
 void wire_join(struct wire *);                      /* at the end of every done */
 void wire_wake(struct wire *, unsigned ready);      /* sets bits and wakes the owner */
 void wire_begin(struct wire *);                     /* accepted: the handshake, or up at once */

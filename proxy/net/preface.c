@@ -15,7 +15,11 @@ static enum proxyproto_result preface_read(struct wire *w, uint32_t *used) {
 /* Half a header waits for its sender: not in a receive buffer, nor, however it is cut, in more
  * memory than its bytes need. */
 static void preface_keep(struct wire *w) {
-    struct seg *seg = seg_new_sized(w->cipher.bytes);
+    struct seg *seg = w->cipher.failed ? NULL : seg_new_sized(w->cipher.bytes);
+    if (seg == NULL) {
+        wire_lost(w, CLOSE_NO_MEMORY);
+        return;
+    }
     seg->used = bufq_read(&w->cipher, seg->data, w->cipher.bytes);
     bufq_drop(&w->cipher, w->cipher.bytes);
     bufq_push(&w->cipher, seg, 0, seg->used);

@@ -1,4 +1,5 @@
 /* The life of a wire: made, begun, up, ending, closing, joined. */
+#include <errno.h>
 #include <poll.h>
 
 #include "net/net_priv.h"
@@ -32,6 +33,7 @@ static struct wire *wire_new(struct net *net, const struct wire_params *params,
     ensure_magic(net, NET_MAGIC);
     struct wire *w = pool_get(&net->wires);
     if (w == NULL) {
+        net->why = CLOSE_NO_MEMORY;
         return NULL;
     }
     *w = (struct wire){
@@ -78,6 +80,7 @@ struct wire *wire_accept(struct net *net, const struct wire_params *params, stru
         if (counts) {
             client_give(params->clients, &params->client);
         }
+        stats_close(ring_stats(net->ring), CLOSE_NO_MEMORY);
         return NULL;
     }
     w->limit = params->limit;
@@ -109,6 +112,8 @@ void wire_begin(struct wire *w) {
 struct wire *wire_dial(struct net *net, const struct wire_params *params, struct task *owner) {
     int fd = sys_socket(params->to->sa.any.sa_family);
     if (fd < 0) {
+        bool memory = fd == -ENOBUFS || fd == -ENOMEM;
+        net->why = memory ? CLOSE_NO_MEMORY : CLOSE_NO_DESCRIPTOR;
         return NULL;
     }
     struct wire *w = wire_new(net, params, owner, fd);
@@ -191,6 +196,12 @@ void wire_lost(struct wire *w, enum close_reason why) {
     wire_wake(w, WIRE_LOST);
 }
 
+/* The connection itself is well, so nothing but a reset tells the peer that it has not got all. */
+void wire_starved(struct wire *w) {
+    w->reset = w->reset || w->state != WIRE_ENDING;
+    wire_lost(w, CLOSE_NO_MEMORY);
+}
+
 void wire_shut(struct wire *w, enum close_reason why) {
     ensure_magic(w, WIRE_MAGIC);
     ensure(w->state != WIRE_CLOSING);
@@ -241,7 +252,8 @@ void wire_ending(struct wire *w) {
 }
 
 bool wire_flushed(const struct wire *w) {
-    return w->tx_dead || (w->tx.bytes == 0 && w->sending.bytes == 0);
+    bool empty = w->tx.bytes == 0 && w->sending.bytes == 0;
+    return w->tx_dead || (empty && !w->tx.failed && !w->sending.failed);
 }
 
 void wire_finish(struct wire *w) {
@@ -279,8 +291,8 @@ static void wire_end_done(struct op *op, int res, struct seg *seg, bool armed) {
     /* The watch of a wire that does not read. Without POLLERR the client has but ended its side,
      * and what came before that waits in the kernel. io_uring's poll tells of it again and again,
      * wanted or not, so there is no more watching then. */
-    if (res > 0 && !(res & POLLERR)) {
-        w->hung_up = true;
+    if ((res > 0 && !(res & POLLERR)) || (res < 0 && res != -ECANCELED)) {
+        w->hung_up = true;   /* nor where the kernel can not watch: the next send or read tells */
     } else if (res > 0 && w->state == WIRE_OPEN) {
         wire_lost(w, CLOSE_CLIENT_GONE);
     }

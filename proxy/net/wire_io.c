@@ -80,6 +80,10 @@ static void wire_received(struct wire *w, struct seg *seg, uint32_t len) {
         wire_preface_received(w, seg, len);
     } else if (wire_is_tls(w)) {
         bufq_push(&w->cipher, seg, 0, len);
+        if (w->cipher.failed && w->state != WIRE_ENDING) {
+            wire_starved(w);
+            return;
+        }
         if (w->state == WIRE_HANDSHAKE) {
             bufq_settle(&w->cipher);   /* its turn may be far: it stands in a lane of its own */
         }
@@ -87,6 +91,9 @@ static void wire_received(struct wire *w, struct seg *seg, uint32_t len) {
     } else {
         bufq_push(&w->rx, seg, 0, len);
         wire_wake(w, WIRE_RX);
+        if (w->rx.failed) {
+            wire_starved(w);
+        }
     }
 }
 
@@ -112,6 +119,8 @@ void wire_rx_done(struct op *op, int res, struct seg *seg, bool armed) {
         /* The last completion of a wire that is on its way out. */
     } else if (res == 0 && (!w->tx_reset || wire_is_tls(w))) {
         wire_ended(w);
+    } else if (res == -ENOMEM) {
+        wire_starved(w);
     } else if (res != -ECANCELED) {
         wire_lost(w, wire_gone(w));
     }
@@ -139,11 +148,11 @@ void wire_pull(struct wire *w) {
 
 static void wire_start_send(struct wire *w) {
     struct net *net = w->net;
-    if (w->sending.count == 1) {
+    struct sendv *v = w->sending.count == 1 ? NULL : pool_get(&net->sendvs);
+    if (v == NULL) {   /* one piece, or no memory to name them all */
         const uint8_t *p = bufq_front(&w->sending, &w->asked);
         op_send(net->ring, &w->op_tx, w->fd, p, w->asked);
     } else {
-        struct sendv *v = pool_get(&net->sendvs);
         int n = bufq_peek(&w->sending, 0, v->iov, SENDV_MAX);
         v->msg = (struct msghdr){.msg_iov = v->iov, .msg_iovlen = (size_t)n};
         w->asked = 0;
@@ -163,12 +172,18 @@ static void wire_start_send(struct wire *w) {
 
 /* Starts a send of what is ready to go; when nothing is left, what was to follow it follows. */
 static void wire_flush(struct wire *w) {
-    if (w->dead || !op_idle(&w->op_tx) || w->state == WIRE_DIALING ||
-        w->state == WIRE_PREFACE) {
+    if (w->dead || w->state == WIRE_DIALING || w->state == WIRE_PREFACE) {
         return;
     }
-    if (!wire_is_tls(w)) {
+    if (!wire_is_tls(w) && op_idle(&w->op_tx)) {
         bufq_move(&w->sending, &w->tx, SEND_BYTES_MAX - w->sending.bytes);
+    }
+    if (w->tx.failed || w->sending.failed) {
+        wire_starved(w);
+        return;
+    }
+    if (!op_idle(&w->op_tx)) {
+        return;
     }
     if (w->sending.bytes > 0) {
         wire_start_send(w);
@@ -229,6 +244,9 @@ void wire_tx_done(struct op *op, int res, struct seg *seg, bool armed) {
     list_remove(&w->sends);
     if (res >= 0) {
         wire_sent(w, (uint32_t)res);
+    }
+    if (res == -ENOMEM || res == -ENOBUFS) {
+        wire_starved(w);
     }
     if (w->dead || w->state == WIRE_CLOSING) {
         wire_join(w);
@@ -334,6 +352,10 @@ void wire_turn_run(struct task *task) {
         return;
     }
     enum tls_want want = turn_step(w);
+    if ((w->tx.failed || w->rx.failed || w->sending.failed) && w->state != WIRE_CLOSING) {
+        wire_starved(w);
+        return;
+    }
     w->tls_waits = want != TLS_WANT_CIPHER;
     if (want == TLS_FAILED) {
         turn_failed(w);

@@ -33,7 +33,8 @@ int window_init(struct ring *ring) {
     }
     list_init(&window->starved);
     receive_settle(ring);
-    return 0;
+    /* Later on a buffer that is missing comes home; the first ones are asked for only here. */
+    return window->empty_count < window->size ? 0 : -ENOMEM;
 }
 
 void window_fini(struct ring *ring) {

@@ -91,7 +91,7 @@ static void lease_next(struct lease *lease, const struct server *avoid, enum clo
         return;
     }
     count_request(lease, -1);
-    lease_fail(lease, CLOSE_NO_DESCRIPTOR);
+    lease_fail(lease, lease->room->http->net->why);
 }
 
 /* The dial has ended, well or not. */
@@ -103,8 +103,11 @@ static void lease_dialed_run(struct task *task) {
         return;
     }
     bool dead = session->dead;
+    bool ready = !dead && session->ops->slots(session) > 0;   /* then but for memory it opens */
     /* Up, and of no use: the server has ended it at once, or spoke first. The pool has it then. */
-    enum close_reason why = session->up ? CLOSE_BACKEND_CLOSED : (enum close_reason)session->why;
+    enum close_reason why = ready         ? CLOSE_NO_MEMORY
+                            : session->up ? CLOSE_BACKEND_CLOSED
+                                          : (enum close_reason)session->why;
     if (dead || !lease_open(lease, session)) {
         if (dead) {
             session_forget(session);

@@ -74,9 +74,10 @@ static bool gyre_begin(struct play *play) {
     const struct script *s = play->script;
     char ini[4096];
     snprintf(ini, sizeof ini,
-             "[global]\nworkers = 1\n%s%s[listener web]\nbind = {web}\n%s%s%s"
+             "[global]\nworkers = 1\n%s%s%s[listener web]\nbind = {web}\n%s%s%s"
              "[backend app]\n%s%s%s",
              has(s->global, "drain_timeout") ? "" : "drain_timeout = 2s\n", or_empty(s->global),
+             play->faulted != NULL ? "access_log = /tmp/gyre-script.log\n" : "",
              s->tls ? "certificate = toy.pem\nkey = toy.key\n" : "",
              s->bare ? "" : "backend = app\n", or_empty(s->listener),
              s->servers != NULL ? s->servers : "server = {app}\n", or_empty(s->backend),
@@ -146,8 +147,16 @@ static void gyre_end(struct play *play) {
     check_leftovers(play);
 }
 
-static void stage_end(struct play *play) {
-    play_client_go(play);
+void play_begin(struct play *play) {
+    servers_begin(play);
+    port_choose(play);
+    ensure(gyre_begin(play));
+}
+
+void play_end(struct play *play) {
+    if (play->client != NULL) {
+        play_client_go(play);
+    }
     for (uint32_t i = 0; i < play->origin_count; i++) {
         peer_free(play->origins[i]);
     }
@@ -164,15 +173,13 @@ bool script_play(const struct script *script, const struct script_mode *mode,
     struct play *play = mem_zero(sizeof *play);
     *play = (struct play){.script = script, .mode = mode, .step = script->steps, .why = why};
     why[0] = '\0';
-    servers_begin(play);
-    port_choose(play);
-    ensure(gyre_begin(play));
+    play_begin(play);
     play_client_come(play);
     while (play->step->kind != STEP_END && play_step(play)) {
         play->step++;
     }
     gyre_end(play);
-    stage_end(play);
+    play_end(play);
     mem_free(play);
     return why[0] == '\0';
 }

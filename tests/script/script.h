@@ -136,6 +136,7 @@ struct script_tls {             /* what the client speaks; the implementation is
     void (*finish)(void *, struct peer *);   /* close_notify */
     const uint8_t *(*bytes)(void *, size_t *len);
     void (*drop)(void *, size_t);
+    bool (*ended)(void *);                   /* close_notify has come */
 };
 
 struct script_mode {

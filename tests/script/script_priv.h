@@ -10,6 +10,8 @@
 #define ORIGIN_CONNECTIONS_MAX 16
 #define SERVERS_MAX 2
 
+struct faulted;                     /* what a run under a fault has seen */
+
 struct play {
     const struct script *script;
     const struct script_mode *mode;
@@ -31,6 +33,8 @@ struct play {
     bool (*cond)(struct play *);
     uint64_t body_at;                            /* bytes of a body that the step has seen */
     char *why;
+    struct faulted *faulted;                     /* NULL: everything must be as the script says */
+    bool off;                                    /* under a fault: it is no more */
 };
 
 /* script_match.c: texts and bodies. */
@@ -65,5 +69,14 @@ bool play_client_ended(struct play *);
 const uint8_t *play_client_bytes(struct play *, size_t *len);
 /* The next connection at that server; false when there is none. */
 bool play_take_origin(struct play *, uint32_t server);
+
+/* script.c: a gyre of the play's own, and servers round it. */
+void play_begin(struct play *);
+void play_end(struct play *);
+
+/* script_fault.c: what is seen under a fault is kept. */
+void faulted_saw(struct play *, bool client, const void *, size_t len);
+void faulted_client_gone(struct play *);
+void faulted_turn(struct play *);
 
 #endif

@@ -25,7 +25,8 @@ static void tell_bytes(struct text *to, const void *bytes, size_t len) {
 }
 
 bool play_wrong(struct play *play, const char *what, const void *got, size_t len) {
-    if (play->why[0] != '\0') {
+    play->off = true;
+    if (play->why[0] != '\0' || play->faulted != NULL) {
         return false;
     }
     struct text to = text_on(play->why, SCRIPT_TEXT_MAX - 1);
@@ -62,6 +63,10 @@ static const uint8_t *side_bytes(struct play *play, bool client, size_t *len) {
 }
 
 static void side_drop(struct play *play, bool client, size_t len) {
+    if (play->faulted != NULL) {
+        size_t all;
+        faulted_saw(play, client, side_bytes(play, client, &all), len);
+    }
     if (client && play->tls != NULL) {
         play->mode->tls->drop(play->tls, len);
     } else {
@@ -95,6 +100,9 @@ void play_client_come(struct play *play) {
 }
 
 void play_client_go(struct play *play) {
+    if (play->faulted != NULL) {
+        faulted_client_gone(play);
+    }
     if (play->tls != NULL) {
         play->mode->tls->end(play->tls);
         play->tls = NULL;
@@ -109,6 +117,9 @@ static bool pumped(void *arg) {
     struct play *play = arg;
     if (play->tls != NULL) {
         play->mode->tls->pump(play->tls, play->client);
+    }
+    if (play->faulted != NULL) {
+        faulted_turn(play);
     }
     return play->cond != NULL && play->cond(play);
 }
@@ -202,6 +213,16 @@ static long seen_chunks(struct play *play, bool client, const char *text, uint64
     }
 }
 
+bool play_client_ended(struct play *play) {
+    size_t len;
+    (void)play_client_bytes(play, &len);
+    return play->client->eof || play->client->reset || play->client->state == PEER_REFUSED;
+}
+
+static bool origin_ended(struct play *play) {
+    return play->origin->eof || play->origin->reset;
+}
+
 /* What was expected has come, or something else has. */
 static bool seen(struct play *play) {
     bool client = play->step->kind < O_COMES;
@@ -227,17 +248,11 @@ static bool seen(struct play *play) {
         break;
     }
     play->mismatch = taken == MATCH_NOT;
-    return taken != MATCH_MORE;
-}
-
-bool play_client_ended(struct play *play) {
-    size_t len;
-    (void)play_client_bytes(play, &len);
-    return play->client->eof || play->client->reset || play->client->state == PEER_REFUSED;
-}
-
-static bool origin_ended(struct play *play) {
-    return play->origin->eof || play->origin->reset;
+    if (taken == MATCH_MORE && play->faulted != NULL &&
+        (client ? play_client_ended(play) : origin_ended(play))) {
+        play->mismatch = true;   /* it will not come */
+    }
+    return taken != MATCH_MORE || play->mismatch;
 }
 
 static bool was_closed(struct play *play) {
@@ -374,6 +389,9 @@ static bool do_sends(struct play *play) {
 
 static bool do_counts(struct play *play) {
     char what[80];
+    if (play->faulted != NULL) {
+        return true;   /* a fault has its own reasons and counts */
+    }
     if (play->step->kind == COUNTS_CLOSED) {
         snprintf(what, sizeof what, "no connection has ended for %s",
                  close_word((enum close_reason)play->step->n));

@@ -1,4 +1,5 @@
-/* Where a table of scripts is played: on the simulated ring in several worlds, or on sockets. */
+/* Where a table of scripts is played: on the simulated ring in several worlds, or with everything
+ * failing in turn, or on sockets. */
 #ifndef GYRE_TESTS_SCRIPT_STAGE_H
 #define GYRE_TESTS_SCRIPT_STAGE_H
 
@@ -12,6 +13,10 @@
 
 #include "base/mem.h"
 #include "script/script.h"
+
+#ifndef GYRE_FAULTS
+#define GYRE_FAULTS 0
+#endif
 
 #if GYRE_ON_SIM
 
@@ -41,7 +46,7 @@ static void stage_tls_pump(void *tls, struct peer *peer) {
     if (peer->rx_len > 0) {
         toy_client_feed(&s->toy, peer->rx, peer->rx_len);
         peer_drop(peer, peer->rx_len);
-        assert_false(s->toy.broken || s->toy.alerted);
+        assert_false(s->toy.broken || (s->toy.alerted && !GYRE_FAULTS));
     }
     if (out->len > 0 && !s->finished && peer->state != PEER_CLOSED) {
         peer_send(peer, out->p, out->len);
@@ -72,10 +77,18 @@ static void stage_tls_drop(void *tls, size_t len) {
     toy_bytes_drop(&s->toy.plain, len);
 }
 
+static bool stage_tls_ended(void *tls) {
+    return ((struct stage_tls *)tls)->toy.ended;
+}
+
 static const struct script_tls stage_tls_door = {
     stage_tls_begin, stage_tls_end, stage_tls_pump, stage_tls_send, stage_tls_finish,
-    stage_tls_bytes, stage_tls_drop,
+    stage_tls_bytes, stage_tls_drop, stage_tls_ended,
 };
+
+#if GYRE_FAULTS
+#include "script/stage_fault.h"
+#else
 
 /* Seeds 0 and 1 without faults; else what delays and cuts into pieces, and ends nothing: it must
  * change no outcome. */
@@ -132,6 +145,8 @@ static void stage_play(void **state) {
     }
 }
 
+#endif
+
 #else
 
 static void stage_play(void **state) {
@@ -158,7 +173,13 @@ static int stage_run(const char *name, const struct script *scripts, size_t coun
                                              .initial_state = (void *)&scripts[i]};
         }
     }
+#if GYRE_FAULTS
+    stage_fault_begin();
+#endif
     int failed = _cmocka_run_group_tests(name, tests, n, NULL, NULL);
+#if GYRE_FAULTS
+    stage_fault_tell();
+#endif
     mem_free(tests);
     return failed;
 }

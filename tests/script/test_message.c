@@ -90,6 +90,9 @@ static const struct script scripts[] = {
     {"a large body up to a server that reads late", "-", .steps = STEPS(
         C(POST("/a", LENGTH(400000), "")), OX(POSTED("/a", LENGTH(400000))), O_PAUSE,
         C_BODY(400000), WAIT(30), O_RESUME, OX_BODY(400000), O(OK_), CX(OKD), KEPT)},
+    {"a body that fills every queue waits for its server", "-", .steps = STEPS(
+        C(POST("/a", LENGTH(900000), "")), OX(POSTED("/a", LENGTH(900000))), O_PAUSE,
+        C_BODY(900000), WAIT(500), O_RESUME, OX_BODY(900000), O(OK_), CX(OKD), KEPT)},
     {"a large body up from TLS", "-", .tls = true, .steps = STEPS(
         C(POST("/a", LENGTH(60000), "")), C_BODY(60000),
         OX("POST /a HTTP/1.1\r\nHost: a\r\n" UP_FROM("1.1", "a", "https") LENGTH(60000) "\r\n"),

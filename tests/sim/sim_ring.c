@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <poll.h>
 
+#include "base/fault.h"
 #include "ring/ring_priv.h"
 #include "sim/sim_priv.h"
 
@@ -15,7 +16,7 @@ struct sim_op {
     const struct msghdr *msg;         /* op_sendv: read as late as the kernel may read it */
     const struct addr *to;
     unsigned events;
-    int result;                       /* of a connect, due at due_us */
+    int result;                       /* of a connect, due at due_us; of a watch that fails */
     uint64_t due_us;
     bool late_drawn;
     uint64_t hold_us;                 /* a late completion: not before */
@@ -173,7 +174,9 @@ void op_close(struct ring *ring, struct op *op, int fd) {
 }
 
 void op_watch(struct ring *ring, struct op *op, int fd, unsigned events) {
-    op_submit(ring, op, OP_WATCH, fd)->events = events;
+    struct sim_op *s = op_submit(ring, op, OP_WATCH, fd);
+    s->events = events;
+    s->result = fault_hit(FAULT_WATCH_MEMORY) ? fault_error(FAULT_WATCH_MEMORY) : 0;
 }
 
 void op_write(struct ring *ring, struct op *op, int fd, const void *p, uint32_t len) {
@@ -204,6 +207,21 @@ static bool has_buffer(const struct ring *ring) {
     return ring->starved_until_us <= ring->sim->now_us && pool->live < pool->live_max;
 }
 
+/* Visits these points; the error of the one that shall fail, or 0. */
+static int fault_among(enum fault_point first, enum fault_point last) {
+    int error = 0;
+    for (int point = (int)first; point <= (int)last; point++) {
+        error = fault_hit((enum fault_point)point) ? fault_error((enum fault_point)point) : error;
+    }
+    return error;
+}
+
+/* The error has been taken by whom it was for. */
+static void end_break_told(struct sim_end *end) {
+    sim_end_break(end);
+    end->error = 0;
+}
+
 static void attempt_recv(struct ring *ring, struct sim_op *s, struct sim_fd *f) {
     struct sim *sim = ring->sim;
     struct sim_end *end = f->end;
@@ -215,7 +233,20 @@ static void attempt_recv(struct ring *ring, struct sim_op *s, struct sim_fd *f) 
         return;
     }
     struct seg *seg = seg_new(&ring->core.receive);
-    ensure(seg != NULL);
+    if (seg == NULL) {
+        stats_add(&ring->core.stats, STAT_NO_BUFFERS, 1);
+        ring->starved_until_us = sim->now_us + 20000;
+        return;
+    }
+    int error = fault_among(FAULT_RECV_RESET, FAULT_RECV_MEMORY);
+    if (error != 0) {
+        seg_unref(seg);
+        if (error != -ENOMEM) {
+            end_break_told(end);
+        }
+        complete(ring, s, error, NULL, false);
+        return;
+    }
     uint32_t want = end->in.ready > seg->size ? seg->size : end->in.ready;
     uint32_t left = s->op->left;
     if (want > 0 && sim_fault(sim, SIM_SHORT_RECV)) {
@@ -242,6 +273,17 @@ static void attempt_recv(struct ring *ring, struct sim_op *s, struct sim_fd *f) 
 
 /* One look, as without MSG_WAITALL: whatever fits, and the op is over. */
 static void attempt_send(struct ring *ring, struct sim_op *s, struct sim_fd *f) {
+    int error = fault_among(FAULT_SEND_RESET, FAULT_SEND_BUFFERS);
+    if (f->end->in.fin_seen && fault_hit(FAULT_SEND_PIPE)) {
+        error = fault_error(FAULT_SEND_PIPE);
+    }
+    if (error != 0) {
+        if (error != -ENOMEM && error != -ENOBUFS) {
+            end_break_told(f->end);
+        }
+        complete(ring, s, error, NULL, false);
+        return;
+    }
     int n = s->msg != NULL ? sim_end_send(f->end, s->msg->msg_iov, (int)s->msg->msg_iovlen)
                            : sim_end_send(f->end, &s->one, 1);
     if (n != -EAGAIN) {
@@ -252,6 +294,16 @@ static void attempt_send(struct ring *ring, struct sim_op *s, struct sim_fd *f) 
 static void attempt_accept(struct ring *ring, struct sim_op *s, struct sim_fd *f) {
     struct sim *sim = ring->sim;
     struct sim_fd *opened;
+    int error = fault_among(FAULT_ACCEPT_PROCESS, FAULT_ACCEPT_PROTOCOL);
+    if (error == -ECONNABORTED || error == -EPROTO) {
+        struct sim_end *end = sim_listener_take(f->listener);
+        end->hard_close = true;
+        sim_end_close(end);
+    }
+    if (error != 0) {
+        complete(ring, s, error, NULL, false);
+        return;
+    }
     /* The descriptor is found before the connection: on EMFILE it stays in the backlog. */
     int fd = sim_fault(sim, SIM_EMFILE) ? -EMFILE : sim_fd_open(sim, SIM_FD_SOCKET, &opened);
     if (fd < 0) {
@@ -263,7 +315,8 @@ static void attempt_accept(struct ring *ring, struct sim_op *s, struct sim_fd *f
 }
 
 static void attempt_connect(struct ring *ring, struct sim_op *s, struct sim_fd *f) {
-    int res = s->result;
+    int error = fault_among(FAULT_CONNECT_REFUSED, FAULT_CONNECT_MEMORY);
+    int res = error != 0 ? error : s->result;
     if (res == 0) {
         res = sim_end_connect(f->end, s->to);
     }
@@ -277,6 +330,11 @@ static void attempt_connect(struct ring *ring, struct sim_op *s, struct sim_fd *
 static void attempt_write(struct ring *ring, struct sim_op *s, struct sim_fd *f) {
     struct sim *sim = ring->sim;
     ensure(f->kind == SIM_FD_FILE);
+    int error = fault_among(FAULT_WRITE_SPACE, FAULT_WRITE_IO);
+    if (error != 0) {
+        complete(ring, s, error, NULL, false);
+        return;
+    }
     if (sim_fault(sim, SIM_WRITE_FULL)) {
         complete(ring, s, -ENOSPC, NULL, false);
         return;
@@ -284,9 +342,15 @@ static void attempt_write(struct ring *ring, struct sim_op *s, struct sim_fd *f)
     uint32_t len = (uint32_t)s->one.iov_len;
     if (sim_fault(sim, SIM_WRITE_SHORT)) {
         len = 1 + (uint32_t)sim_draw(sim, len);
+    } else if (fault_hit(FAULT_WRITE_SHORT)) {
+        len = (len + 1) / 2;
     }
     sim_text_file_append(f->file, s->one.iov_base, len);
     complete(ring, s, (int)len, NULL, false);
+}
+
+static unsigned watch_events(const struct sim_op *s) {
+    return sim_end_poll(s->file->end) & (s->events | POLLERR | POLLHUP);
 }
 
 /* When the kernel could complete something of this op; SIM_NEVER: it waits for others. */
@@ -313,7 +377,7 @@ static uint64_t op_ready_us(const struct ring *ring, const struct sim_op *s) {
     case OP_CONNECT:
         return s->due_us > sim->now_us ? s->due_us : sim->now_us;
     case OP_WATCH:
-        now = (sim_end_poll(f->end) & (s->events | POLLERR | POLLHUP)) != 0;
+        now = s->result != 0 || watch_events(s) != 0;
         break;
     default:
         break;
@@ -341,11 +405,10 @@ static void attempt(struct ring *ring, struct sim_op *s) {
     case OP_CLOSE:
         sim_fd_put(f);
         sim_fd_close(ring->sim, s->fd);
-        complete(ring, s, 0, NULL, false);
+        complete(ring, s, fault_among(FAULT_CLOSE_IO, FAULT_CLOSE_IO), NULL, false);
         break;
     case OP_WATCH:
-        complete(ring, s, (int)(sim_end_poll(f->end) & (s->events | POLLERR | POLLHUP)), NULL,
-                 false);
+        complete(ring, s, s->result != 0 ? s->result : (int)watch_events(s), NULL, false);
         break;
     default:
         attempt_write(ring, s, f);

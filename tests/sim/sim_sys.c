@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "sim/sim_priv.h"
 
 /* --- Descriptors: the lowest free number, as the kernel does, so that reuse shows its bugs  */
@@ -107,7 +108,10 @@ struct str sim_file(struct sim *sim, const char *path) {
 int sys_socket(int family) {
     struct sim *sim = sim_current();
     struct sim_fd *f;
-    int fd = sim_fault(sim, SIM_EMFILE) ? -EMFILE : sim_fd_open(sim, SIM_FD_SOCKET, &f);
+    int fd = sim_fault(sim, SIM_EMFILE)          ? -EMFILE
+             : fault_hit(FAULT_SOCKET_PROCESS) ? fault_error(FAULT_SOCKET_PROCESS)
+             : fault_hit(FAULT_SOCKET_MEMORY)  ? fault_error(FAULT_SOCKET_MEMORY)
+                                               : sim_fd_open(sim, SIM_FD_SOCKET, &f);
     if (fd >= 0) {
         f->end = sim_end_new(sim, family);
     }
@@ -153,7 +157,7 @@ int sys_peer(int fd, struct endpoint *from) {
     struct sim *sim = sim_current();
     struct sim_end *end = socket_at(sim, fd)->end;
     /* Only a connection that is dead has no peer, so a failure kills it. */
-    if (sim_fault(sim, SIM_SYS)) {
+    if (sim_fault(sim, SIM_SYS) || fault_hit(FAULT_PEER)) {
         sim_end_break(end);
     }
     if (end->far == NULL || end->dead) {
@@ -166,16 +170,20 @@ int sys_peer(int fd, struct endpoint *from) {
 int sys_nodelay(int fd) {
     struct sim *sim = sim_current();
     struct sim_end *end = socket_at(sim, fd)->end;
-    return end->family == AF_UNIX || sim_fault(sim, SIM_SYS) ? -EINVAL : 0;
+    bool fails = sim_fault(sim, SIM_SYS) || fault_hit(FAULT_NODELAY);
+    return end->family == AF_UNIX || fails ? -EINVAL : 0;
 }
 
 int sys_connect_unix(int fd, const struct addr *to) {
     struct sim *sim = sim_current();
     struct sim_end *end = socket_at(sim, fd)->end;
     ensure(to->sa.any.sa_family == AF_UNIX);
-    int res = sim_fault(sim, SIM_REFUSE)    ? -ECONNREFUSED
-              : sim_fault(sim, SIM_BACKLOG) ? -EAGAIN
-                                            : sim_end_connect(end, to);
+    int res = sim_fault(sim, SIM_REFUSE)       ? -ECONNREFUSED
+              : sim_fault(sim, SIM_BACKLOG)    ? -EAGAIN
+              : fault_hit(FAULT_UNIX_FULL)     ? fault_error(FAULT_UNIX_FULL)
+              : fault_hit(FAULT_UNIX_REFUSED)  ? fault_error(FAULT_UNIX_REFUSED)
+              : fault_hit(FAULT_UNIX_DENIED)   ? fault_error(FAULT_UNIX_DENIED)
+                                               : sim_end_connect(end, to);
     sim_note(sim, "connect_unix", fd, res, 0);
     return res;
 }
@@ -183,7 +191,7 @@ int sys_connect_unix(int fd, const struct addr *to) {
 int sys_shutdown(int fd, int how) {
     struct sim *sim = sim_current();
     struct sim_end *end = socket_at(sim, fd)->end;
-    if (sim_fault(sim, SIM_SYS)) {
+    if (sim_fault(sim, SIM_SYS) || fault_hit(FAULT_SHUTDOWN)) {
         sim_end_break(end);
     }
     if (end->far == NULL || end->dead) {
@@ -223,7 +231,7 @@ int sys_close(int fd) {
     ensure(!sim_rings_want(sim, f) && "closes a descriptor with an op in flight");
     sim_note(sim, "sys_close", fd, 0, 0);
     sim_fd_close(sim, fd);
-    return 0;
+    return fault_hit(FAULT_CLOSE) ? fault_error(FAULT_CLOSE) : 0;
 }
 
 int sys_open_append(const char *path) {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/ensure.h"
+#include "base/fault.h"
 #include "base/mem.h"
 #include "sim/toy_tls.h"
 
@@ -252,6 +253,9 @@ struct tls {
 };
 
 struct tls *tls_new(struct tls_context *context) {
+    if (fault_hit(FAULT_TLS_NEW)) {
+        return NULL;
+    }
     struct tls *tls = mem_zero(sizeof *tls);
     tls->context = context;
     context->refs++;
@@ -366,6 +370,11 @@ static enum tls_want step_write(struct tls *tls, struct bufq *plain_in, struct b
 enum tls_want tls_step(struct tls *tls, struct bufq *cipher_in, struct bufq *plain_out,
                        struct bufq *plain_in, struct bufq *cipher_out) {
     if (tls->failed) {
+        return TLS_FAILED;
+    }
+    if (fault_hit(FAULT_TLS_STEP)) {
+        tls->failed = true;   /* without memory there is no alert either */
+        tls->why = tls->up ? CLOSE_TLS_ERROR : CLOSE_TLS_HANDSHAKE;
         return TLS_FAILED;
     }
     enum tls_want want = step_read(tls, cipher_in, plain_out, cipher_out);
