@@ -26,7 +26,7 @@ void arena_fini(struct arena *);
 /* Aligned to 8 bytes. NULL without memory, and then `failed` is set: who builds something of many
  * pieces may go on with what it has, look at the end, and give all of it up. */
 void *arena_get(struct arena *, size_t size);
-/* Makes the newest piece (p, of old bytes) larger, in place where it can. NULL as above: p stays. */
+/* Makes the newest piece (p, of old bytes) larger, in place where it can. NULL: p stays. */
 void *arena_grow(struct arena *, void *p, size_t old, size_t size);
 
 #endif

@@ -238,7 +238,8 @@ static bool ssl_is_right(const uint8_t *p, const struct tlv *ssl) {
     return at == end;
 }
 
-/* Nothing of what they say is used here; but a header that is not what it claims to be is none. */
+/* Nothing of what they say is used here; but a header that is not what it claims to be is none. One
+ * sum at most: each is work over the whole header. */
 static bool tlvs_are_right(const uint8_t *p, uint32_t at, uint32_t end) {
     struct tlv tlv;
     uint32_t sums = 0;

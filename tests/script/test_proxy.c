@@ -165,7 +165,7 @@ static const struct script scripts[] = {
 
     /* What servers are told. */
     {"v1 to a server: one connection a request, and it says so", "2", SEND("v1"), .steps = STEPS(
-        C(GET("/a")), OX(OUT_V1 ONCE("/a")), ANSWERED, O_CLOSED,
+        C(GET("/a")), OX(OUT_V1 ONCE("/a")), ANSWERED, O_CLOSED, WHY(LINGER),
         C(GET("/b")), O_NEW, OX(OUT_V1 ONCE("/b")), ANSWERED, O_CLOSED,
         STAT_IS(DIALED, 2), STAT_IS(REUSED, 0))},
     {"v1 to a server on a unix socket", "2", .servers = "server = {unix} send_proxy=v1\n",

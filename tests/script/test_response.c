@@ -17,8 +17,8 @@
 #define LONG 900000
 #define LONG_LENGTH LENGTH(900000)
 #else
-#define LONG 16000000
-#define LONG_LENGTH LENGTH(16000000)
+#define LONG 8000000
+#define LONG_LENGTH LENGTH(8000000)
 #endif
 
 /* A response that gyre has and its client does not take: all of it, where the size of what lies
@@ -244,14 +244,14 @@ static const struct script scripts[] = {
      .steps = STEPS(POSTS(3, "a"), WAIT(300), C("b"), OX("b"), WAIT(300), C("c"), OX("c"), O(OK_),
         CX(OKD), KEPT)},
     {"min_body_rate: 408 to a body that drips", "Slow POST",
-     .listener = "body_timeout = 500ms\nmin_body_rate = 1k\n", .steps = STEPS(
+     .listener = "body_timeout = 1s\nmin_body_rate = 1k\n", .steps = STEPS(
         POSTS(9000, "a"), WAIT(200), C("b"), OX("b"), WAIT(200), C("c"), OX("c"),
         PAGE_CLOSE("408", "Request Timeout"), O_CLOSED)},
     {"min_body_rate: a server that does not read is no slow client", "-",
-     .listener = "body_timeout = 500ms\nmin_body_rate = 10k\n", .steps = STEPS(
+     .listener = "body_timeout = 1500ms\nmin_body_rate = 10k\n", .steps = STEPS(
         C("POST /a HTTP/1.1\r\nHost: a\r\n" LONG_LENGTH "\r\n"),
         OX("POST /a HTTP/1.1\r\nHost: a\r\n" UP LONG_LENGTH "\r\n"), O_PAUSE,
-        C_BODY(LONG), WAIT(1200), O_RESUME, OX_BODY(LONG), O(OK_), CX(OKD), KEPT)},
+        C_BODY(LONG), WAIT(2500), O_RESUME, OX_BODY(LONG), O(OK_), CX(OKD), KEPT)},
     {"body_timeout: trailers that drip", "Slow POST",
      .listener = "body_timeout = 300ms\n", .steps = STEPS(
         C("POST /a HTTP/1.1\r\nHost: a\r\n" CHUNKED "\r\n0\r\nX: "),

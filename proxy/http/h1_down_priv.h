@@ -1,0 +1,42 @@
+/* What a session with a client is made of. */
+#ifndef GYRE_HTTP_H1_DOWN_PRIV_H
+#define GYRE_HTTP_H1_DOWN_PRIV_H
+
+#include "http/h1_priv.h"
+
+/* What the session's one timer is for. An idle one is not cancelled when a request comes; it finds
+ * the session busy. */
+enum down_timer { TIMER_NONE, TIMER_IDLE, TIMER_HEAD, TIMER_BODY };
+
+struct h1_down_stream {
+    struct stream stream;         /* first */
+    struct h1_down *session;
+    bool published;               /* the inbox has it, or had: it is its owner's to release */
+    bool keep;                    /* the connection may serve another request */
+    bool last;                    /* it may not, as it has served so many */
+    bool head_only, old;          /* the request is HEAD; is of HTTP/1.0 */
+    bool expect;                  /* the client waits for a 100 before it sends the body */
+    struct h1_tx tx;
+    struct h1_read read;
+    struct head head, trailers;
+};
+
+struct h1_down {
+    struct session session;       /* first */
+    struct http *http;
+    const struct http_limits *limits;
+    struct wire *wire;            /* NULL when it is gone and a stream is still held */
+    struct inbox *inbox;
+    struct h1_down_stream *stream;
+    struct conn_facts facts;
+    struct task task;
+    struct timer timer;
+    uint8_t timer_for;            /* enum down_timer */
+    uint8_t empty_lines;
+    bool timed_out, eof, draining, push_waits;
+    bool full;                    /* pipelined requests wait, as many as may */
+    uint64_t body_bytes;          /* that came since TIMER_BODY was armed, framing included */
+    bool starved;                 /* no memory for the next request */
+};
+
+#endif
