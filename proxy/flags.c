@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "doc.h"
 
 const char flags_help[] =
     "gyre - reverse proxy and load balancer: an async edge in front of app servers\n"
@@ -15,8 +16,9 @@ const char flags_help[] =
     "  gyre --bind ADDR --backend ADDR [--backend ADDR] [--certificate PEM --key PEM]\n"
     "                              run without a file\n"
     "  gyre --check [-c FILE]      check the file and all that it names; exit 0 or 1\n"
-    "  gyre --doc keys|close|sample    print the reference of keys, of close reasons, or\n"
-    "                              a sample file\n"
+    "  gyre --doc keys|close|refuse|sample\n"
+    "                              print the reference of keys, of close reasons, what is\n"
+    "                              refused and why, or a sample file\n"
     "  gyre --version | --help\n"
     "\n"
     "ADDR is HOST:PORT, [V6]:PORT, :PORT or unix:PATH.\n"
@@ -86,9 +88,8 @@ static void check_together(struct flags *f) {
         wrong(f, "-c %s and --bind do not go together: either a file, or flags", f->path);
     } else if (f->fileless && (f->conf.bind_count == 0 || f->conf.backend_count == 0)) {
         wrong(f, "without a file there must be a --bind and a --backend");
-    } else if (f->doc != NULL && strcmp(f->doc, "keys") != 0 && strcmp(f->doc, "close") != 0 &&
-               strcmp(f->doc, "sample") != 0) {
-        wrong(f, "--doc %s: there are keys, close and sample", f->doc);
+    } else if (f->doc != NULL && !doc_known(f->doc)) {
+        wrong(f, "--doc %s: there are keys, close, refuse and sample", f->doc);
     }
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "doc.h"
 #include "flags.h"
 #include "plan.h"
 #include "worker.h"
@@ -31,26 +32,6 @@ struct process {
     bool watched, stopping;
     uint64_t *beats;               /* of the last tick, by worker */
 };
-
-/* --- Documents ---------------------------------------------------------------------------- */
-
-static void print_close(void) {
-    printf("| reason | meaning |\n|---|---|\n");
-    for (int i = 0; i < CLOSE_COUNT; i++) {
-        printf("| `%s` | %s |\n", close_word(i), close_help(i));
-    }
-}
-
-static int print_doc(const char *which) {
-    if (strcmp(which, "keys") == 0) {
-        conf_doc_keys(stdout);
-    } else if (strcmp(which, "close") == 0) {
-        print_close();
-    } else {
-        conf_doc_sample(stdout);
-    }
-    return fflush(stdout) == 0 ? 0 : 1;
-}
 
 /* --- Configuration ------------------------------------------------------------------------ */
 
@@ -156,13 +137,17 @@ static void reopen_logs(struct process *p) {
     if (!p->plan->log_is_file) {
         return;
     }
+    bool all = true;
     for (uint32_t i = 0; i < p->started; i++) {
         int fd = plan_open_log(p->plan);
         if (fd >= 0) {
             worker_reopen(&p->workers[i], fd);
         }
+        all = all && fd >= 0;
     }
-    log_info("access log reopened");
+    if (all) {
+        log_info("access log reopened");
+    }
 }
 
 static void stop(struct process *p, const char *signal_name) {
@@ -320,7 +305,7 @@ int main(int argc, char **argv) {
         printf("gyre %s\n", GYRE_VERSION);
         break;
     case FLAGS_DOC:
-        status = print_doc(flags.doc);
+        status = doc_print(flags.doc);
         break;
     case FLAGS_WRONG:
         fprintf(stderr, "gyre: %s\ntry gyre --help\n", flags.why);

@@ -149,6 +149,7 @@ static void site_init(struct site *site, uint32_t index, const struct conf_liste
         .limits = {
             .head_bytes_max = (uint32_t)listener->max_head,
             .field_count_max = (uint32_t)listener->max_headers,
+            .keep_underscores = listener->keep_underscores,
             .head_ms = (uint32_t)listener->head_timeout_ms,
             .body_ms = (uint32_t)listener->body_timeout_ms,
             .idle_ms = (uint32_t)listener->idle_timeout_ms,

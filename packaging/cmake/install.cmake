@@ -1,4 +1,5 @@
-# cmake --install: the program, its man page, its unit and user, and a first configuration.
+# cmake --install: the program, its man page and documents, its unit and user, and a first
+# configuration.
 # What is not written yet is left out.
 
 set(packaging ${PROJECT_SOURCE_DIR}/packaging)
@@ -9,6 +10,9 @@ if(TARGET gyre)
 endif()
 if(EXISTS ${packaging}/gyre.8)
     install(FILES ${packaging}/gyre.8 DESTINATION ${CMAKE_INSTALL_MANDIR}/man8)
+endif()
+if(EXISTS ${packaging}/refused.md)
+    install(FILES ${packaging}/refused.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 endif()
 if(EXISTS ${packaging}/gyre.sysusers)
     install(FILES ${packaging}/gyre.sysusers DESTINATION lib/sysusers.d RENAME gyre.conf)

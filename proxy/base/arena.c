@@ -36,9 +36,6 @@ void arena_fini(struct arena *arena) {
  * library: what bounds heads is their own limit. */
 static struct arena_block *block_new(struct arena *arena, size_t size) {
     struct arena_block *block = NULL;
-    if (fault_hit(FAULT_ARENA)) {
-        return NULL;
-    }
     if (size <= ARENA_CHUNK) {
         block = pool_get(arena->chunks);
         size = ARENA_CHUNK;
@@ -57,6 +54,10 @@ static struct arena_block *block_new(struct arena *arena, size_t size) {
 
 void *arena_get(struct arena *arena, size_t size) {
     size = ROUND8(size);
+    if (fault_hit(FAULT_ARENA)) {   /* any of them may be the one that needs a block */
+        arena->failed = true;
+        return NULL;
+    }
     if (arena->at != NULL && size <= (size_t)(arena->end - arena->at)) {
         void *p = arena->at;
         arena->at += size;

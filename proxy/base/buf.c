@@ -155,12 +155,16 @@ static struct slice *slice_last(const struct bufq *q) {
 
 /* Room for one slice more. */
 static bool queue_grow(struct bufq *q) {
+    if (fault_hit(FAULT_SLICES)) {   /* any of them may be the one that needs a longer array */
+        q->failed = true;
+        return false;
+    }
     if (q->count < q->cap) {
         return true;
     }
     uint32_t cap = q->cap * 4u;
     ensure(cap <= 32768);
-    struct slice *v = fault_hit(FAULT_SLICES) ? NULL : mem_try_alloc(cap * sizeof *v);
+    struct slice *v = mem_try_alloc(cap * sizeof *v);
     if (v == NULL) {
         q->failed = true;
         return false;
@@ -234,7 +238,8 @@ void bufq_push(struct bufq *q, struct seg *seg, uint32_t off, uint32_t len) {
 uint8_t *bufq_reserve(struct bufq *q, uint32_t want, uint32_t *got) {
     ensure(q->copies != NULL && want <= q->copies->seg_size);
     *got = 0;
-    if (q->failed) {
+    if (q->failed || fault_hit(FAULT_BYTES)) {
+        q->failed = true;
         return NULL;
     }
     struct seg *seg = open_seg(q);

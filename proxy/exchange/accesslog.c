@@ -6,8 +6,11 @@
 #include "base/mem.h"
 #include "exchange/exchange_priv.h"
 
-/* The longest line; what is longer is cut inside its quotes. */
+/* The longest line, which a pipe takes in one piece (PIPE_BUF). What a client sent is bounded as it
+ * is written, escapes and all, so that the fields behind it are always there. */
 #define LINE_MAX_BYTES 4096u
+#define REQUEST_MAX_BYTES 1500u
+#define FIELD_MAX_BYTES 700u
 /* A line is in the file at most so late. */
 #define FLUSH_MS 200u
 
@@ -19,7 +22,7 @@ static void take_next(struct accesslog *log) {
     if (log->next_fd < 0) {
         return;
     }
-    if (log->owned) {
+    if (log->owned && log->fd >= 0) {
         (void)sys_close(log->fd);
     }
     log->fd = log->next_fd;
@@ -90,16 +93,21 @@ void accesslog_abandon(struct accesslog *log) {
     op_cancel(log->ring, &log->write);
 }
 
+/* There are none for a log that is off, or could not be opened yet. */
+static void accesslog_buffers(struct accesslog *log) {
+    if (log->fd >= 0 && log->filling == NULL) {
+        log->filling = mem_alloc(ACCESSLOG_BYTES);
+        log->writing = mem_alloc(ACCESSLOG_BYTES);
+    }
+}
+
 void accesslog_init(struct accesslog *log, struct ring *ring, int fd, bool owned,
                     bool whole_lines) {
     *log = (struct accesslog){.ring = ring, .fd = fd, .next_fd = -1, .owned = owned,
                               .whole_lines = whole_lines};
     op_init(&log->write, accesslog_done);
     timer_init(&log->flush, flush_fired);
-    if (fd >= 0) {
-        log->filling = mem_alloc(ACCESSLOG_BYTES);
-        log->writing = mem_alloc(ACCESSLOG_BYTES);
-    }
+    accesslog_buffers(log);
 }
 
 void accesslog_reopen(struct accesslog *log, int fd) {
@@ -107,6 +115,10 @@ void accesslog_reopen(struct accesslog *log, int fd) {
         (void)sys_close(log->next_fd);
     }
     log->next_fd = fd;
+    if (log->fd < 0) {
+        take_next(log);   /* nothing is in flight: the first one could not be opened */
+        accesslog_buffers(log);
+    }
     write_start(log);
 }
 
@@ -123,12 +135,20 @@ void accesslog_fini(struct accesslog *log) {
 
 /* --- The line ----------------------------------------------------------------------------- */
 
-/* Nothing that a client sent may end a line or a quoted field, or be taken for an escape. */
-static void text_quoted(struct text *text, struct str s) {
+/* Nothing that a client sent may end a line or a quoted field, or be taken for an escape. What does
+ * not fit into max bytes is cut, and marked in a way that nobody can send. */
+static void text_quoted(struct text *text, struct str s, uint32_t max) {
     static const char digits[] = "0123456789abcdef";
+    static const struct str mark = {"\\...", 4};
+    uint32_t end = text->len + max - mark.len;
     for (uint32_t i = 0; i < s.len; i++) {
         unsigned char c = (unsigned char)s.p[i];
-        if (c < 0x20 || c == '"' || c == '\\' || c >= 0x7f) {
+        bool escape = c < 0x20 || c == '"' || c == '\\' || c >= 0x7f;
+        if (text->len + (escape ? 4 : 1) > end) {
+            text_str(text, mark);
+            return;
+        }
+        if (escape) {
             char escaped[4] = {'\\', 'x', digits[c >> 4], digits[c & 15]};
             text_str(text, (struct str){escaped, 4});
         } else {
@@ -143,7 +163,7 @@ static void text_field(struct text *text, const struct head *head, enum field_id
     if (f == NULL) {
         text_char(text, '-');
     } else {
-        text_quoted(text, (struct str){f->value.p, f->value.len < 1024 ? f->value.len : 1024});
+        text_quoted(text, f->value, FIELD_MAX_BYTES);
     }
     text_char(text, '"');
 }
@@ -167,16 +187,18 @@ static void text_time(struct text *text, uint64_t wall_us) {
     text_str(text, str_of(line));
 }
 
+/* A refused request is shown as it came, as far as it came. */
 static void text_request(struct text *text, const struct head *head) {
-    if (head == NULL || head->method_name.len == 0) {
+    if (head != NULL && head->refuse != 0 && head->line.len > 0) {
+        text_quoted(text, head->line, REQUEST_MAX_BYTES);
+    } else if (head != NULL && head->refuse == 0) {
+        text_str(text, head->method_name);
+        text_char(text, ' ');
+        text_quoted(text, head->target, REQUEST_MAX_BYTES);
+        text_str(text, head->minor == 0 ? STR(" HTTP/1.0") : STR(" HTTP/1.1"));
+    } else {
         text_char(text, '-');
-        return;
     }
-    text_quoted(text, head->method_name);
-    text_char(text, ' ');
-    text_quoted(text, (struct str){head->target.p,
-                                   head->target.len < 1500 ? head->target.len : 1500});
-    text_str(text, head->minor == 0 ? STR(" HTTP/1.0") : STR(" HTTP/1.1"));
 }
 
 static void text_times(struct text *text, const struct exchange *e) {
@@ -194,6 +216,8 @@ static void text_times(struct text *text, const struct exchange *e) {
 
 void accesslog_write(struct accesslog *log, const struct exchange *e) {
     if (log->fd < 0) {
+        /* Off; or a file that could not be opened. */
+        stats_add(ring_stats(log->ring), STAT_LOG_DROPPED, log->owned ? 1 : 0);
         return;
     }
     if (log->filling_len + LINE_MAX_BYTES > ACCESSLOG_BYTES) {
@@ -215,8 +239,11 @@ void accesslog_write(struct accesslog *log, const struct exchange *e) {
     text_times(&text, e);
     text_str(&text, STR(" close="));
     text_str(&text, str_of(close_word(e->why)));
+    text_str(&text, STR(" why="));
+    text_str(&text, str_of(refuse_word(e->refusal)));
     text_str(&text, STR(" id="));
-    text_quoted(&text, e->id.len > 0 ? e->id : STR("-"));
+    text_quoted(&text, e->id.len > 0 ? e->id : STR("-"), REQUEST_MAX_BYTES);
+    ensure(!text.cut);
     text.p[text.len] = '\n';
     log->filling_len += text.len + 1;
     if (!timer_armed(&log->flush) && op_idle(&log->write)) {

@@ -10,10 +10,22 @@ static enum step (*const steps[STEP_COUNT])(struct exchange *) = {
 #undef STEP
 };
 
+/* What was wrong with the message that is the reason. */
+static uint8_t exchange_refusal(const struct exchange *e) {
+    if (e->why == CLOSE_BAD_RESPONSE) {
+        return e->up != NULL ? e->up->refusal : REFUSE_NONE;
+    }
+    if (e->why == e->down->why) {
+        return e->down->refusal;
+    }
+    return e->request != NULL ? (uint8_t)e->request->refusal : REFUSE_NONE;
+}
+
 enum step exchange_fail(struct exchange *e, enum close_reason why) {
     ensure(why != CLOSE_NONE);
     if (e->why == CLOSE_NONE) {
         e->why = (uint8_t)why;
+        e->refusal = exchange_refusal(e);
     }
     /* Before the final head there is a page for every reason; after it only the cut is left. */
     if (!e->head_sent && reply_status(why) != 0) {

@@ -18,11 +18,13 @@ struct exchange {
     unsigned magic;
     uint8_t step;                    /* enum step */
     uint8_t why;                     /* enum close_reason: how it ended, for the log */
+    uint8_t refusal;                 /* enum refusal: what was wrong with a message */
     bool head_sent;                  /* a final head went down */
     bool cut;                        /* the client does not get its whole answer */
     bool local;                      /* up is an answer made here */
     bool retried, uploading;
     uint16_t status;                 /* that went down; 0: none */
+    uint16_t own_status;             /* of an answer made here that is no failure; 0: none */
     struct exchanges *room;
     struct generation *generation;
     const struct site *site;
@@ -62,7 +64,8 @@ void reply_bare(struct stream *down, uint16_t status);
 void rewrite_request(struct exchange *);
 void rewrite_response(struct head *);
 
-/* introduce.c: in the request's arena; NULL where no server of the backend wants to know. */
+/* introduce.c: in the request's arena, which may fail; NULL where no server of the backend wants to
+ * know. */
 const struct client_told *introduce_client(struct exchange *);
 
 /* route.c */

@@ -5,6 +5,9 @@
 /* The TLS machine may be gone while a lease still tries one server after the other. */
 static struct str kept(struct exchange *e, struct str s) {
     char *p = arena_get(e->request->arena, s.len + 1);
+    if (p == NULL) {
+        return STR("");
+    }
     memcpy(p, s.p, s.len);
     return (struct str){p, s.len};
 }
@@ -26,6 +29,9 @@ const struct client_told *introduce_client(struct exchange *e) {
         return NULL;
     }
     struct client_told *told = arena_get(e->request->arena, sizeof *told);
+    if (told == NULL) {
+        return NULL;
+    }
     *told = (struct client_told){
         .ends = {.told = true, .client = conn->client, .local = conn->local},
         .more = {.unique_id = e->id},

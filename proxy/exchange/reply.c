@@ -18,6 +18,8 @@ uint16_t reply_status(enum close_reason why) {
         return 413;
     case CLOSE_MISDIRECTED:
         return 421;
+    case CLOSE_HEAD_TOO_LARGE:
+        return 431;
     case CLOSE_REDIRECT:
         return 308;
     case CLOSE_CONNECT_REFUSED:
@@ -46,7 +48,7 @@ static bool reply_fields(struct exchange *e, uint16_t status, struct head *extra
         added = head_add(extra, FIELD_LOCATION, field_text(FIELD_LOCATION), str_of(e->location));
     } else if (status == 503) {
         added = head_add(extra, FIELD_RETRY_AFTER, field_text(FIELD_RETRY_AFTER), STR("5"));
-    } else if (status == 405) {
+    } else if (status == 405 || status == 204) {
         added = head_add(extra, FIELD_ALLOW, field_text(FIELD_ALLOW),
                          STR("GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"));
     } else {
@@ -63,8 +65,9 @@ void reply_bare(struct stream *down, uint16_t status) {
 }
 
 enum step step_reply(struct exchange *e) {
-    uint16_t status = e->request != NULL && e->request->refuse != 0 ? e->request->refuse
-                                                                    : reply_status(e->why);
+    uint16_t status = e->own_status != 0 ? e->own_status
+                      : e->request != NULL && e->request->refuse != 0 ? e->request->refuse
+                                                                      : reply_status(e->why);
     lease_end(&e->lease, e->why);
     timer_cancel(e->room->ring, &e->timer);
     e->late = false;
@@ -77,7 +80,7 @@ enum step step_reply(struct exchange *e) {
     }
     e->up = local_stream_new(e->room->http, status, &extra, &e->task);
     if (e->up == NULL) {
-        if (status == 308 || status == 405) {   /* nothing without their fields */
+        if (status == 204 || status == 308 || status == 405) {   /* nothing without their fields */
             e->why = CLOSE_NO_MEMORY;
             status = reply_status(e->why);
         }

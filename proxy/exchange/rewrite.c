@@ -182,10 +182,24 @@ static void drop_framing(struct head *head) {
     head_drop(head, FIELD_CONTENT_LENGTH);
 }
 
+/* RFC 9110 7.6.2; of TRACE as well, but that is refused. */
+static void count_forward(struct head *head) {
+    struct field *f = head->method == METHOD_OPTIONS ? head_find(head, FIELD_MAX_FORWARDS) : NULL;
+    for (; f != NULL; f = head_find_next(head, f)) {
+        uint64_t forwards;
+        if (str_to_u64(f->value, &forwards) && forwards > 0) {
+            struct text text = text_in(head->arena, 20);
+            text_u64(&text, forwards - 1);
+            f->value = text_done(&text);
+        }
+    }
+}
+
 void rewrite_request(struct exchange *e) {
     struct head *head = e->request;
     bool trusted = client_is_trusted(e);
     drop_framing(head);
+    count_forward(head);
     set_field(head, FIELD_VIA, head->minor == 0 ? STR("1.0 gyre") : STR("1.1 gyre"));
     forward_fields(e, head, trusted);
     set_request_id(e, head, trusted);

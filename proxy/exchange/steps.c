@@ -14,7 +14,8 @@ static enum step redirect_https(struct exchange *e) {
         }
     }
     if (host.len == 0) {
-        return exchange_fail(e, CLOSE_BAD_REQUEST);   /* HTTP/1.0 without Host: nowhere to send */
+        request->refusal = REFUSE_HOST_MISSING;   /* HTTP/1.0 without Host: nowhere to send */
+        return exchange_fail(e, CLOSE_BAD_REQUEST);
     }
     uint32_t cap = host.len + request->target.len + 32;
     char *p = arena_get(request->arena, cap);
@@ -33,6 +34,21 @@ static enum step redirect_https(struct exchange *e) {
     ensure(!text.cut);
     e->location = text.p;
     return exchange_fail(e, CLOSE_REDIRECT);
+}
+
+/* RFC 9110 7.6.2: who gets OPTIONS with a Max-Forwards of 0 is its final recipient. */
+static bool no_more_forwards(const struct head *request) {
+    if (request->method != METHOD_OPTIONS) {
+        return false;
+    }
+    const struct field *f = head_find(request, FIELD_MAX_FORWARDS);
+    for (; f != NULL; f = head_find_next(request, f)) {
+        uint64_t forwards;
+        if (str_to_u64(f->value, &forwards) && forwards == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 enum step step_head(struct exchange *e) {
@@ -54,6 +70,10 @@ enum step step_head(struct exchange *e) {
         tls_is_misdirected(request->conn->tls_machine, request->authority)) {
         return exchange_fail(e, CLOSE_MISDIRECTED);
     }
+    if (no_more_forwards(request)) {
+        e->own_status = 204;
+        return STEP_reply;
+    }
     return STEP_route;
 }
 
@@ -61,6 +81,9 @@ enum step step_head(struct exchange *e) {
 
 static enum step ask(struct exchange *e, bool fresh) {
     struct pick pick = {.fresh = fresh, .told = introduce_client(e)};
+    if (e->request->arena->failed) {
+        return exchange_fail(e, CLOSE_NO_MEMORY);
+    }
     lease_ask(&e->lease, e->room->upstream, e->backend, &pick, &e->task);
     return STEP_lease;
 }
@@ -75,9 +98,6 @@ enum step step_route(struct exchange *e) {
     e->backend = registry_find(e->generation->registry,
                                str_of(e->generation->conf->backends[index].name));
     rewrite_request(e);
-    if (request->arena->failed) {
-        return exchange_fail(e, CLOSE_NO_MEMORY);
-    }
     e->uploading = request->body != BODY_NONE;
     return ask(e, false);
 }

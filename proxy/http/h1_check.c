@@ -7,31 +7,56 @@
 /* --- Both --------------------------------------------------------------------------------- */
 
 /* A second Host or Content-Length: somebody will read the other one (RFC 9112 3.2, 6.3). */
-static bool once_ok(const struct head *head) {
+static enum refusal once_check(const struct head *head) {
     uint64_t got = 0;
     for (uint32_t i = 0; i < head->field_count; i++) {
         uint8_t id = head->fields[i].id;
         if ((field_flags(id) & FIELD_ONCE) != 0) {
             if ((got >> id & 1) != 0) {
-                return false;
+                return id == FIELD_HOST ? REFUSE_HOST_TWICE : REFUSE_LENGTH_TWICE;
             }
             got |= UINT64_C(1) << id;
         }
     }
-    return true;
+    return REFUSE_NONE;
 }
 
 /* Nineteen digits always fit. Zeros in front are octal to some, and nobody sends them. */
-static bool length_ok(struct head *head) {
+static enum refusal length_check(struct head *head) {
     const struct field *f = head_find(head, FIELD_CONTENT_LENGTH);
     if (f == NULL) {
-        return true;
+        return REFUSE_NONE;
     }
     if (f->value.len > 19 || (f->value.len > 1 && f->value.p[0] == '0')) {
-        return false;
+        return REFUSE_LENGTH_MALFORMED;
     }
     head->has_length = str_to_u64(f->value, &head->length);
-    return head->has_length;
+    return head->has_length ? REFUSE_NONE : REFUSE_LENGTH_MALFORMED;
+}
+
+/* RFC 9112 6.1: only "chunked", only once, only in HTTP/1.1. Where the last coding is not chunked
+ * nobody knows the length (6.3); other codings before it we do not undo. */
+static enum refusal coding_check(const struct head *head) {
+    const struct field *f = head_find(head, FIELD_TRANSFER_ENCODING);
+    if (f == NULL) {
+        return REFUSE_NONE;
+    }
+    if (head_find(head, FIELD_CONTENT_LENGTH) != NULL) {
+        return REFUSE_LENGTH_AND_CODING;
+    }
+    if (head->minor == 0) {
+        return REFUSE_CODING_OLD;
+    }
+    if (head_find_next(head, f) != NULL) {
+        return REFUSE_CODING_TWICE;
+    }
+    if (str_eq_fold(f->value, STR("chunked"))) {
+        return REFUSE_NONE;
+    }
+    struct str rest = f->value, last = STR("");
+    while (str_next_element(&rest, &last)) {
+    }
+    return str_eq_fold(last, STR("chunked")) ? REFUSE_CODING_UNKNOWN : REFUSE_CODING_LAST;
 }
 
 /* True when one of the Connection fields holds the option. */
@@ -45,18 +70,21 @@ static bool connection_has(const struct head *head, struct str option) {
     return false;
 }
 
-static bool connection_ok(const struct head *head) {
+static enum refusal connection_check(const struct head *head) {
     uint32_t options = 0;
     const struct field *f = head_find(head, FIELD_CONNECTION);
     for (; f != NULL; f = head_find_next(head, f)) {
         struct str rest = f->value, option;
         while (str_next_element(&rest, &option)) {
-            if (!h1_token_ok(option) || ++options > CONNECTION_OPTIONS_MAX) {
-                return false;
+            if (!h1_token_ok(option)) {
+                return REFUSE_CONNECTION_MALFORMED;
+            }
+            if (++options > CONNECTION_OPTIONS_MAX) {
+                return REFUSE_CONNECTION_OPTIONS;
             }
         }
     }
-    return true;
+    return REFUSE_NONE;
 }
 
 /* The one protocol that Upgrade names: "websocket", or name/version. Empty where it is a list, or
@@ -82,161 +110,140 @@ static struct str upgrade_of(const struct head *head) {
     return f->value;
 }
 
-/* --- Requests: each returns 0 or a status ------------------------------------------------- */
+/* --- Requests ----------------------------------------------------------------------------- */
 
-static uint16_t check_once(struct head *head, const struct http_limits *limits) {
+static enum refusal check_once(struct head *head, const struct http_limits *limits) {
     (void)limits;
-    return once_ok(head) ? 0 : 400;
+    return once_check(head);
 }
 
 /* RFC 9112 3.2: HTTP/1.1 needs a Host, also beside an absolute-form target, which replaces it
  * (3.2.2). */
-static uint16_t check_host(struct head *head, const struct http_limits *limits) {
+static enum refusal check_host(struct head *head, const struct http_limits *limits) {
     (void)limits;
     struct field *host = head_find(head, FIELD_HOST);
     if (host == NULL) {
-        return head->minor == 0 ? 0 : 400;
+        return head->minor == 0 ? REFUSE_NONE : REFUSE_HOST_MISSING;
     }
     if (!h1_authority_ok(host->value)) {
-        return 400;
+        return REFUSE_HOST_MALFORMED;
     }
     if (head->authority.len != 0) {
         host->value = head->authority;
     } else {
         head->authority = host->value;
     }
-    return 0;
+    return REFUSE_NONE;
 }
 
-/* RFC 9112 6.1: only "chunked", only once, only in HTTP/1.1. Where the last coding is not chunked
- * nobody knows the length (6.3: 400); other codings before it we do not undo (501). */
-static uint16_t check_transfer_encoding(struct head *head, const struct http_limits *limits) {
+static enum refusal check_coding(struct head *head, const struct http_limits *limits) {
     (void)limits;
-    const struct field *f = head_find(head, FIELD_TRANSFER_ENCODING);
-    if (f == NULL) {
-        return 0;
-    }
-    if (head->minor == 0 || head_find(head, FIELD_CONTENT_LENGTH) != NULL ||
-        head_find_next(head, f) != NULL) {
-        return 400;
-    }
-    if (str_eq_fold(f->value, STR("chunked"))) {
+    if (head_find(head, FIELD_TRANSFER_ENCODING) != NULL) {
         head->body = BODY_STREAM;
-        return 0;
     }
-    struct str rest = f->value, last = STR("");
-    while (str_next_element(&rest, &last)) {
-    }
-    return str_eq_fold(last, STR("chunked")) ? 501 : 400;
+    return coding_check(head);
 }
 
-static uint16_t check_length(struct head *head, const struct http_limits *limits) {
-    if (!length_ok(head)) {
-        return 400;
+static enum refusal check_length(struct head *head, const struct http_limits *limits) {
+    enum refusal refusal = length_check(head);
+    if (refusal != REFUSE_NONE) {
+        return refusal;
     }
     if (head->has_length && head->length > limits->body_bytes_max) {
-        return 413;
+        return REFUSE_BODY_TOO_LARGE;
     }
     if (head->has_length && head->length > 0) {
         head->body = BODY_LENGTH;
     }
-    return 0;
+    return REFUSE_NONE;
 }
 
 /* RFC 9110 10.1.1: the only expectation is 100-continue; from HTTP/1.0 it is not heard, and without
  * a body it means nothing. */
-static uint16_t check_expect(struct head *head, const struct http_limits *limits) {
+static enum refusal check_expect(struct head *head, const struct http_limits *limits) {
     (void)limits;
     const struct field *f = head_find(head, FIELD_EXPECT);
     if (f == NULL) {
-        return 0;
+        return REFUSE_NONE;
     }
     if (head->minor == 0) {
         head_drop(head, FIELD_EXPECT);
-        return 0;
+        return REFUSE_NONE;
     }
     if (head_find_next(head, f) != NULL || !str_eq_fold(f->value, STR("100-continue"))) {
-        return 417;
+        return REFUSE_EXPECT_UNKNOWN;
     }
     head->expect_continue = head->body != BODY_NONE;
     if (!head->expect_continue) {
         head_drop(head, FIELD_EXPECT);
     }
-    return 0;
+    return REFUSE_NONE;
 }
 
 /* RFC 9112 9.3: connections of HTTP/1.0 clients are not kept, whatever they ask for. */
-static uint16_t check_connection(struct head *head, const struct http_limits *limits) {
+static enum refusal check_connection(struct head *head, const struct http_limits *limits) {
     (void)limits;
-    if (!connection_ok(head)) {
-        return 400;
+    enum refusal refusal = connection_check(head);
+    if (refusal != REFUSE_NONE) {
+        return refusal;
     }
     head->keep_alive = head->minor > 0 && !connection_has(head, STR("close"));
     const struct field *f = head_find(head, FIELD_TE);
     for (; f != NULL; f = head_find_next(head, f)) {
         head->te_trailers = head->te_trailers || str_list_has(f->value, STR("trailers"));
     }
-    return 0;
+    return REFUSE_NONE;
 }
 
 /* RFC 9110 7.8: both fields, not from HTTP/1.0. A request with a body is served without. */
-static uint16_t check_upgrade(struct head *head, const struct http_limits *limits) {
+static enum refusal check_upgrade(struct head *head, const struct http_limits *limits) {
     (void)limits;
     if (head_find(head, FIELD_UPGRADE) != NULL && head->minor > 0 && head->body == BODY_NONE &&
         connection_has(head, STR("upgrade"))) {
         head->upgrade = upgrade_of(head);
     }
-    return 0;
+    return REFUSE_NONE;
 }
 
-uint16_t h1_check_request(struct head *head, const struct http_limits *limits) {
-    static uint16_t (*const checks[])(struct head *, const struct http_limits *) = {
-        check_once, check_host, check_transfer_encoding, check_length, check_expect,
-        check_connection, check_upgrade,
+enum refusal h1_check_request(struct head *head, const struct http_limits *limits) {
+    static enum refusal (*const checks[])(struct head *, const struct http_limits *) = {
+        check_once, check_host, check_coding, check_length, check_expect, check_connection,
+        check_upgrade,
     };
     for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
-        uint16_t refuse = checks[i](head, limits);
-        if (refuse != 0) {
-            return refuse;
+        enum refusal refusal = checks[i](head, limits);
+        if (refusal != REFUSE_NONE) {
+            return refusal;
         }
     }
-    return 0;
+    return REFUSE_NONE;
 }
 
-/* CGI, WSGI and their like turn '-' and '_' into the same: what was dropped or set under one name
- * must not come in under the other. */
-bool h1_check_twin(struct str name) {
-    char twin[32];
-    if (name.len > sizeof twin || memchr(name.p, '_', name.len) == NULL) {
-        return false;
-    }
-    for (uint32_t i = 0; i < name.len; i++) {
-        twin[i] = name.p[i] == '_' ? '-' : name.p[i];
-    }
-    return field_id_of((struct str){twin, name.len}) != FIELD_OTHER;
+bool h1_check_underscore(struct str name) {
+    return name.len > 0 && memchr(name.p, '_', name.len) != NULL;
 }
 
 /* --- Responses (RFC 9112 6.3, in its order) ----------------------------------------------- */
 
-/* Decides on the body. False: ambiguous. */
-static bool response_framing(struct head *head, bool no_body, bool *until_eof) {
-    const struct field *te = head_find(head, FIELD_TRANSFER_ENCODING);
-    if (te != NULL && (head->minor == 0 || head->has_length || head_find_next(head, te) != NULL ||
-                       !str_eq_fold(te->value, STR("chunked")))) {
-        return false;
+/* Decides on the body. */
+static enum refusal response_framing(struct head *head, bool no_body, bool *until_eof) {
+    enum refusal refusal = coding_check(head);
+    if (refusal != REFUSE_NONE) {
+        return refusal;
     }
+    bool coded = head_find(head, FIELD_TRANSFER_ENCODING) != NULL;
     if (head->status < 200 || head->status == 204) {
         /* Framing has no place here (RFC 9110 8.6, RFC 9112 6.1). Who sends it all the same may
          * send a body, too, which would be taken for the next response. */
-        bool framed = te != NULL || (head->has_length && head->length > 0);
+        bool framed = coded || (head->has_length && head->length > 0);
         head->keep_alive = head->keep_alive && !framed;
         head->has_length = false;
-        return !framed || head->status == 204;
+        return framed && head->status != 204 ? REFUSE_INTERIM_FRAMED : REFUSE_NONE;
     }
     if (no_body || head->status == 304) {
-        return true;
+        return REFUSE_NONE;
     }
-    if (te != NULL) {
+    if (coded) {
         head->body = BODY_STREAM;
     } else if (head->has_length) {
         head->body = head->length > 0 ? BODY_LENGTH : BODY_NONE;
@@ -245,13 +252,16 @@ static bool response_framing(struct head *head, bool no_body, bool *until_eof) {
         head->keep_alive = false;
         *until_eof = true;
     }
-    return true;
+    return REFUSE_NONE;
 }
 
-bool h1_check_response(struct head *head, bool no_body, bool *until_eof) {
+enum refusal h1_check_response(struct head *head, bool no_body, bool *until_eof) {
     *until_eof = false;
-    if (!once_ok(head) || !length_ok(head) || !connection_ok(head)) {
-        return false;
+    enum refusal refusal = once_check(head);
+    refusal = refusal == REFUSE_NONE ? length_check(head) : refusal;
+    refusal = refusal == REFUSE_NONE ? connection_check(head) : refusal;
+    if (refusal != REFUSE_NONE) {
+        return refusal;
     }
     head->keep_alive = !connection_has(head, STR("close")) &&
                        (head->minor > 0 || connection_has(head, STR("keep-alive")));
@@ -259,4 +269,74 @@ bool h1_check_response(struct head *head, bool no_body, bool *until_eof) {
         head->upgrade = upgrade_of(head);
     }
     return response_framing(head, no_body, until_eof);
+}
+
+/* --- What llhttp has refused by itself ---------------------------------------------------- */
+
+static bool is_blank(char c) {
+    return c == ' ' || c == '\t';
+}
+
+/* Framing fields are read by llhttp as their bytes come: those before it tell the cases apart. */
+static enum refusal framing_of_llhttp(const struct h1_read *r, llhttp_errno_t error) {
+    const struct field *coding = head_find(r->head, FIELD_TRANSFER_ENCODING);
+    if (r->phase == H1_TRAILERS) {
+        return REFUSE_TRAILER_FRAMING;
+    }
+    if (error != HPE_INVALID_TRANSFER_ENCODING) {
+        return coding != NULL ? REFUSE_LENGTH_AND_CODING
+               : error == HPE_UNEXPECTED_CONTENT_LENGTH ? REFUSE_LENGTH_TWICE
+                                                        : REFUSE_LENGTH_MALFORMED;
+    }
+    if (head_find(r->head, FIELD_CONTENT_LENGTH) != NULL) {
+        return REFUSE_LENGTH_AND_CODING;
+    }
+    /* Not in a field: it is the end of the head that it does not like. */
+    return coding != NULL && r->in_value ? REFUSE_CODING_TWICE : REFUSE_CODING_LAST;
+}
+
+/* A byte that may not stand in a field's line. */
+static enum refusal byte_of_llhttp(const struct h1_read *r, const char before[2], char at) {
+    if (before[0] == '\n') {
+        return before[1] != '\r' ? REFUSE_BARE_LF
+               : is_blank(at) ? REFUSE_FIELD_FOLDED : REFUSE_FIELD_NAME;
+    }
+    if (r->in_value) {
+        return REFUSE_FIELD_VALUE;
+    }
+    if (is_blank(at) || is_blank(before[0])) {
+        return REFUSE_FIELD_BLANK;
+    }
+    return at == '\r' || at == '\n' ? REFUSE_FIELD_COLON : REFUSE_FIELD_NAME;
+}
+
+static enum refusal chunk_of_llhttp(const struct h1_read *r, llhttp_errno_t error) {
+    if (error == HPE_INVALID_CHUNK_SIZE) {
+        return REFUSE_CHUNK_SIZE;
+    }
+    return r->in_chunk ? REFUSE_CHUNK_END : REFUSE_CHUNK_LINE;
+}
+
+enum refusal h1_check_llhttp(const struct h1_read *r, llhttp_errno_t error, const char before[2],
+                             char at) {
+    if (r->phase == H1_BODY) {
+        return chunk_of_llhttp(r, error);
+    }
+    switch (error) {
+    case HPE_INVALID_CONTENT_LENGTH:
+    case HPE_UNEXPECTED_CONTENT_LENGTH:
+    case HPE_INVALID_TRANSFER_ENCODING:
+        return framing_of_llhttp(r, error);
+    case HPE_INVALID_HEADER_TOKEN:
+        return byte_of_llhttp(r, before, at);
+    case HPE_UNEXPECTED_SPACE:         /* before the first field */
+        return REFUSE_FIELD_FOLDED;
+    case HPE_CR_EXPECTED:
+        return REFUSE_BARE_LF;
+    case HPE_LF_EXPECTED:
+    case HPE_STRICT:
+        return REFUSE_BARE_CR;
+    default:
+        return REFUSE_READERS_DIFFER;
+    }
 }

@@ -39,4 +39,26 @@ struct h1_down {
     bool starved;                 /* no memory for the next request */
 };
 
+/* --- h1_down_read.c ------------------------------------------------------------------------- */
+
+void h1_down_arm(struct h1_down *, enum down_timer);
+/* After each read: what the client owes us next. Time for a body begins anew when its bytes have
+ * come, and when the client's turn does: it does not pay for a slow server. */
+void h1_down_time(struct h1_down *, uint32_t came);
+/* A request has begun that nobody was told of. */
+bool h1_down_in_head(const struct h1_down *);
+/* It is the client's turn to send body. */
+bool h1_down_in_body(const struct h1_down *);
+/* The next request has a stream; false: there is none, and the session is starved. */
+bool h1_down_begin(struct h1_down *);
+/* The request has a head, or it is refused: somebody is to answer it. */
+void h1_down_publish(struct h1_down *);
+void h1_down_got_end(struct h1_down *);
+/* Reads what is there, as far as somebody takes it. */
+void h1_down_read(struct h1_down *);
+
+/* --- h1_down.c ------------------------------------------------------------------------------ */
+
+extern const struct stream_ops h1_down_stream_ops;
+
 #endif

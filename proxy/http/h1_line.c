@@ -129,43 +129,40 @@ bool h1_authority_ok(struct str authority) {
 /* --- Targets (RFC 9112 3.2) --------------------------------------------------------------- */
 
 /* "/path?query": everything in it is what may stand there. */
-static bool origin_form(struct head *head, struct str target) {
-    uint32_t path = span_of(target, CHAR_PATH);
-    if (target.len == 0 || target.p[0] != '/') {
-        return false;
+static enum refusal origin_form(struct head *head, struct str target) {
+    uint32_t path = span_of(target, CHAR_PATH), end = path;
+    if (path < target.len && target.p[path] == '?') {
+        end += span_of(str_from(target, path), CHAR_QUERY);
     }
-    if (path < target.len) {
-        struct str query = str_from(target, path);
-        if (query.p[0] != '?' || span_of(query, CHAR_QUERY) != query.len) {
-            return false;
-        }
+    if (end < target.len) {
+        return target.p[end] == '#' ? REFUSE_TARGET_FRAGMENT : REFUSE_TARGET_CHARACTER;
     }
     head->target = target;
     head->path = (struct str){target.p, path};
-    return true;
+    return REFUSE_NONE;
 }
 
 /* What is left of an absolute-form target after its authority, in origin form. */
-static bool absolute_rest(struct head *head, struct str rest) {
+static enum refusal absolute_rest(struct head *head, struct str rest) {
     if (rest.len == 0) {
         /* RFC 9112 3.2.4: OPTIONS of a whole server becomes an asterisk. */
         head->target = head->method == METHOD_OPTIONS ? STR("*") : STR("/");
         head->path = head->target;
-        return true;
+        return REFUSE_NONE;
     }
     if (rest.p[0] != '?') {
         return origin_form(head, rest);
     }
     char *with_path = arena_get(head->arena, rest.len + 1);
     if (with_path == NULL) {
-        return false;   /* the arena has failed: that is what the reader looks at */
+        return REFUSE_NONE;   /* the arena has failed: that is what the reader looks at */
     }
     with_path[0] = '/';
     memcpy(with_path + 1, rest.p, rest.len);
     return origin_form(head, (struct str){with_path, rest.len + 1});
 }
 
-static bool absolute_form(struct head *head, struct str target) {
+static enum refusal absolute_form(struct head *head, struct str target) {
     static const struct str schemes[] = {{"http://", 7}, {"https://", 8}};
     for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
         struct str scheme = schemes[i];
@@ -179,18 +176,21 @@ static bool absolute_form(struct head *head, struct str target) {
             len++;
         }
         head->authority = (struct str){rest.p, len};
-        return h1_authority_ok(head->authority) && absolute_rest(head, str_from(rest, len));
+        return h1_authority_ok(head->authority) ? absolute_rest(head, str_from(rest, len))
+                                                : REFUSE_TARGET_AUTHORITY;
     }
-    return false;
+    return target.len > 0 && memmem(target.p, target.len, "://", 3) != NULL ? REFUSE_TARGET_SCHEME
+                                                                           : REFUSE_TARGET_FORM;
 }
 
-static bool target_ok(struct head *head, struct str target) {
+static enum refusal target_check(struct head *head, struct str target) {
     if (target.len > 0 && target.p[0] == '/') {
         return origin_form(head, target);
     }
-    if (str_eq(target, STR("*"))) {
+    if (target.len > 0 && target.p[0] == '*') {
         head->target = head->path = target;
-        return head->method == METHOD_OPTIONS;
+        return target.len == 1 && head->method == METHOD_OPTIONS ? REFUSE_NONE
+                                                                 : REFUSE_TARGET_ASTERISK;
     }
     return absolute_form(head, target);
 }
@@ -220,35 +220,49 @@ static bool cut_word(struct str *rest, struct str *word) {
 }
 
 /* "HTTP/1.0" or "HTTP/1.1"; other digits are versions that we do not speak. */
-static uint16_t version_check(struct head *head, struct str version) {
+static enum refusal version_check(struct head *head, struct str version) {
     if (version.len != 8 || memcmp(version.p, "HTTP/", 5) != 0 || !is_digit(version.p[5]) ||
         version.p[6] != '.' || !is_digit(version.p[7])) {
-        return 400;
+        return REFUSE_VERSION_MALFORMED;
     }
     if (version.p[5] != '1' || version.p[7] > '1') {
-        return 505;
+        return REFUSE_VERSION_UNKNOWN;
     }
     head->minor = (uint8_t)(version.p[7] - '0');
-    return 0;
+    return REFUSE_NONE;
 }
 
 /* Exactly one blank between the parts, and none round them: anything else is read in other ways by
  * others (RFC 9112 3: "a recipient MAY instead parse on whitespace", which is where it starts). */
-uint16_t h1_line_request(struct head *head, struct str line) {
+enum refusal h1_line_request(struct head *head, struct str line) {
     struct str name, target;
-    if (!cut_word(&line, &name) || !h1_token_ok(name) || !cut_word(&line, &target)) {
-        return 400;
+    if (memchr(line.p, '\r', line.len) != NULL) {
+        return REFUSE_BARE_CR;
+    }
+    if (memchr(line.p, '\t', line.len) != NULL) {
+        return REFUSE_LINE_BLANKS;
+    }
+    if (!cut_word(&line, &name)) {
+        return REFUSE_LINE_SHORT;
+    }
+    if (!h1_token_ok(name)) {
+        return REFUSE_METHOD_MALFORMED;
     }
     head->method = method_of(name);
     head->method_name = name;
-    uint16_t refuse = version_check(head, line);
-    if (refuse != 0) {
-        return refuse;
+    if (!cut_word(&line, &target)) {
+        return REFUSE_LINE_SHORT;
     }
-    if (head->method == METHOD_CONNECT || head->method == METHOD_TRACE) {
-        return 405;   /* no forward proxy, no mirror of cookies (RFC 9110 9.3.6, 9.3.8) */
+    if (target.len == 0 || memchr(line.p, ' ', line.len) != NULL) {
+        return REFUSE_LINE_BLANKS;
     }
-    return target_ok(head, target) ? 0 : 400;
+    enum refusal refusal = version_check(head, line);
+    if (refusal != REFUSE_NONE) {
+        return refusal;
+    }
+    /* No forward proxy, no mirror of cookies (RFC 9110 9.3.6, 9.3.8). */
+    return head->method == METHOD_CONNECT ? REFUSE_CONNECT
+           : head->method == METHOD_TRACE ? REFUSE_TRACE : target_check(head, target);
 }
 
 /* --- The status line: version SP status SP reason (RFC 9112 4) ---------------------------- */
@@ -265,17 +279,24 @@ static bool reason_ok(struct str reason) {
 }
 
 /* Old servers leave the last blank out where there is no reason; that is harmless. */
-uint16_t h1_line_status(struct head *head, struct str line) {
-    struct str version;
-    if (!cut_word(&line, &version) || version_check(head, version) != 0 || line.len < 3 ||
-        (line.len > 3 && line.p[3] != ' ')) {
-        return 502;
+enum refusal h1_line_status(struct head *head, struct str line) {
+    struct str version, rest = line;
+    if (memchr(line.p, '\r', line.len) != NULL) {
+        return REFUSE_BARE_CR;
+    }
+    if (!cut_word(&rest, &version)) {
+        return REFUSE_VERSION_MALFORMED;
+    }
+    enum refusal refusal = version_check(head, version);
+    if (refusal != REFUSE_NONE) {
+        return refusal;
     }
     uint64_t status;
-    if (!str_to_u64((struct str){line.p, 3}, &status) || status < 100 || status > 599) {
-        return 502;
+    if (rest.len < 3 || (rest.len > 3 && rest.p[3] != ' ') ||
+        !str_to_u64((struct str){rest.p, 3}, &status) || status < 100 || status > 599) {
+        return REFUSE_STATUS;
     }
     head->status = (uint16_t)status;
-    head->reason = line.len > 4 ? str_trim(str_from(line, 4)) : STR("");
-    return reason_ok(head->reason) ? 0 : 502;
+    head->reason = rest.len > 4 ? str_trim(str_from(rest, 4)) : STR("");
+    return reason_ok(head->reason) ? REFUSE_NONE : REFUSE_REASON;
 }

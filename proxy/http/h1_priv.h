@@ -36,10 +36,14 @@ struct h1_read {
     bool no_body;                 /* a response to HEAD */
     bool until_eof;               /* the body ends with the connection */
     bool chunked;
-    bool in_value;
+    bool in_value;                /* of a field: behind its colon */
+    bool in_chunk;                /* from its size to its CR LF */
     uint8_t phase;                /* enum h1_phase */
-    uint8_t why;                  /* enum close_reason, when BROKEN */
+    uint8_t refusal;              /* enum refusal, when BROKEN, and what follows from it: */
+    uint8_t why;                  /* enum close_reason */
     uint16_t refuse;              /* the status that says so; 0: not broken */
+    char last[2];                 /* bytes that were read before those at hand, the last first */
+    uint16_t fields_dropped;      /* for their names, and not yet counted by the session */
     uint32_t head_bytes;
     char *piece;                  /* text of the arena that strings are written to */
     uint32_t piece_used, piece_cap, string_at;
@@ -49,6 +53,7 @@ struct h1_read {
     struct bufq *out;
     const char *frame_at;         /* where framing of chunks started in it */
     uint32_t frame_bytes;         /* before that, since the last byte of body */
+    uint64_t frame_total, frame_allowed;   /* of the whole body so far */
 };
 
 void h1_read_start(struct h1_read *, bool request, struct head *, struct head *trailers,
@@ -60,27 +65,34 @@ enum h1_result h1_read_head(struct h1_read *, struct bufq *in);
 enum h1_result h1_read_body(struct h1_read *, struct bufq *in, struct bufq *out);
 /* What could not be kept of it for want of memory. */
 enum h1_result h1_read_starved(struct h1_read *);
+/* The rest of the body, if there is one, stands in `in`: the next message begins behind it. */
+bool h1_read_has_rest(const struct h1_read *, const struct bufq *in);
+/* Drops that rest, which nobody wants, and ends the message; false: it is not there. */
+bool h1_read_drop_rest(struct h1_read *, struct bufq *in);
 /* Marks the message as broken; returns H1_BAD. */
-enum h1_result h1_read_bad(struct h1_read *, uint16_t refuse, enum close_reason why);
+enum h1_result h1_read_bad(struct h1_read *, enum refusal);
 
 /* --- Start lines: h1_line.c --------------------------------------------------------------- */
 
-/* Both take the line without its CRLF and fill in the head. 0, or the status that refuses it. */
-uint16_t h1_line_request(struct head *, struct str line);
-uint16_t h1_line_status(struct head *, struct str line);
+/* Both take the line without its CRLF and fill in the head. */
+enum refusal h1_line_request(struct head *, struct str line);
+enum refusal h1_line_status(struct head *, struct str line);
 bool h1_authority_ok(struct str authority);
 bool h1_token_ok(struct str token);
 bool h1_token_char(char c);
 
 /* --- Checks: h1_check.c ------------------------------------------------------------------- */
 
-/* Everything that llhttp does not check, once the fields are there; decides on the framing. 0, or
- * the status that refuses the request. */
-uint16_t h1_check_request(struct head *, const struct http_limits *);
-/* The same of a response; false: it is malformed. until_eof: the body ends with the connection. */
-bool h1_check_response(struct head *, bool no_body, bool *until_eof);
-/* A field of a request that CGI-like servers would take for a known one ("X_Real_IP"). */
-bool h1_check_twin(struct str name);
+/* Everything that llhttp does not check, once the fields are there; decides on the framing. */
+enum refusal h1_check_request(struct head *, const struct http_limits *);
+/* The same of a response. until_eof: the body ends with the connection. */
+enum refusal h1_check_response(struct head *, bool no_body, bool *until_eof);
+/* CGI, WSGI and their like turn '-' and '_' into the same: what gyre drops or sets under one name
+ * would come in under the other. */
+bool h1_check_underscore(struct str name);
+/* What llhttp's error of fields or chunks says, at the byte `at`, with the two before it, the
+ * nearer one first. */
+enum refusal h1_check_llhttp(const struct h1_read *, llhttp_errno_t, const char before[2], char at);
 
 /* --- Writing: h1_write.c ------------------------------------------------------------------ */
 
@@ -101,6 +113,8 @@ struct h1_response {
     bool head_only;    /* the answer to HEAD: lengths are told, no body follows */
     struct str date;
 };
+/* How the body of a response is framed for this client; old: of HTTP/1.0. */
+enum h1_framing h1_write_framing(const struct head *, bool head_only, bool old);
 void h1_write_response(struct bufq *tx, const struct head *, const struct h1_response *);
 /* A response of which there is nothing but its status, the last one of its connection. */
 void h1_write_bare(struct bufq *tx, uint16_t status, struct str date);

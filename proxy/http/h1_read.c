@@ -6,28 +6,35 @@
 #define PIECE_FIRST 1024u
 #define PIECE_NEXT 2048u
 
+/* Of framing, for each chunk: a size, a short extension, two line ends. */
+#define CHUNK_BYTES_ALLOWED 16u
+
 /* Where this many slices wait, small ones are copied together. */
 #define SLICES_MANY 16u
 #define SLICE_SMALL 1024u
 
-enum h1_result h1_read_bad(struct h1_read *r, uint16_t refuse, enum close_reason why) {
+static struct str text_take(struct h1_read *);
+
+/* What came of the request line is what the log can tell of it. */
+enum h1_result h1_read_bad(struct h1_read *r, enum refusal refusal) {
+    const struct refuse_row *row = refuse_row(refusal);
+    ensure((row->sides & (r->request ? REFUSE_IN_REQUEST : REFUSE_IN_RESPONSE)) != 0);
+    if (r->request && r->phase == H1_LINE && r->head->line.len == 0) {
+        r->head->line = text_take(r);
+    }
     r->phase = H1_BROKEN;
-    r->refuse = refuse;
-    r->why = (uint8_t)why;
+    r->refusal = (uint8_t)refusal;
+    r->refuse = r->request ? row->status : 502;
+    r->why = r->request ? row->why : (uint8_t)CLOSE_BAD_RESPONSE;
     return H1_BAD;
 }
 
+/* A server is not to blame for it either. */
 enum h1_result h1_read_starved(struct h1_read *r) {
-    return h1_read_bad(r, 503, CLOSE_NO_MEMORY);
-}
-
-/* The reason that goes with a status. */
-static enum h1_result refuse_with(struct h1_read *r, uint16_t refuse) {
-    if (!r->request) {
-        return h1_read_bad(r, 502, CLOSE_BAD_RESPONSE);
-    }
-    return h1_read_bad(r, refuse, refuse == 413 ? CLOSE_BODY_TOO_LARGE
-                                  : refuse == 405 ? CLOSE_REFUSED : CLOSE_BAD_REQUEST);
+    h1_read_bad(r, REFUSE_NO_MEMORY);
+    r->refuse = 503;
+    r->why = CLOSE_NO_MEMORY;
+    return H1_BAD;
 }
 
 /* --- Text: strings of the head are copied once, each in one piece ------------------------- */
@@ -80,33 +87,41 @@ static int on_field(llhttp_t *parser, const char *at, size_t len) {
     return text_put(reader_of(parser), at, len);
 }
 
-static int on_value(llhttp_t *parser, const char *at, size_t len) {
+static int on_field_complete(llhttp_t *parser) {
     struct h1_read *r = reader_of(parser);
-    if (!r->in_value) {
-        r->name = text_take(r);
-        r->in_value = true;
-    }
-    return text_put(r, at, len);
+    r->name = text_take(r);
+    r->in_value = true;
+    return 0;
+}
+
+static int on_value(llhttp_t *parser, const char *at, size_t len) {
+    return text_put(reader_of(parser), at, len);
 }
 
 static int on_value_complete(llhttp_t *parser) {
     struct h1_read *r = reader_of(parser);
-    if (!r->in_value) {
-        r->name = text_take(r);
-    }
     r->in_value = false;
     if (r->head->field_count == r->limits->field_count_max) {
-        /* Of trailers 400, as all framing that is too long: else it depended on where it is cut. */
-        refuse_with(r, r->phase == H1_TRAILERS ? 400 : 431);
+        h1_read_bad(r, r->phase == H1_TRAILERS ? REFUSE_TOO_MANY_TRAILERS
+                                               : REFUSE_TOO_MANY_FIELDS);
         return -1;
     }
     enum field_id id = field_id_of(r->name);
+    if (r->phase == H1_TRAILERS &&
+        (id == FIELD_CONTENT_LENGTH || id == FIELD_TRANSFER_ENCODING)) {
+        h1_read_bad(r, REFUSE_TRAILER_FRAMING);   /* llhttp takes some of them */
+        return -1;
+    }
     struct field *field = head_add(r->head, id, r->name, str_trim(text_take(r)));
     if (field == NULL) {
         h1_read_starved(r);
         return -1;
     }
-    field->dropped = id == FIELD_OTHER && r->request && h1_check_twin(r->name);
+    if (r->request && !r->limits->keep_underscores && id == FIELD_OTHER &&
+        h1_check_underscore(r->name)) {
+        field->dropped = true;
+        r->fields_dropped++;
+    }
     return 0;
 }
 
@@ -116,12 +131,25 @@ static int on_head(llhttp_t *parser) {
     return HPE_PAUSED;
 }
 
-/* Framing that was read since the last byte of body, up to p: a size with its zeros and extensions
- * (which end here, RFC 9112 7.1.1), and trailers. All of it is bounded as a head is. */
+/* How much more framing there may be: sizes with their zeros and extensions (which end here, RFC
+ * 9112 7.1.1), and trailers. Since the last byte of body it is bounded as a head is; and so is all
+ * that there is of it, but for some bytes for each chunk and twice its size: else a client could
+ * make us read thousands of bytes for each one of body (CVE-2023-39326). Chunks are credited when
+ * they end, so that it is the same wherever the bytes are cut. */
+static uint64_t frame_left(const struct h1_read *r) {
+    uint32_t max = r->limits->head_bytes_max;
+    uint64_t here = max - r->frame_bytes, in_all = max + r->frame_allowed - r->frame_total;
+    return here < in_all ? here : in_all;
+}
+
+/* Counts framing up to p; false when it is too much. */
 static bool frame_ok(struct h1_read *r, const char *p) {
-    r->frame_bytes += (uint32_t)(p - r->frame_at);
+    uint32_t n = (uint32_t)(p - r->frame_at);
+    bool ok = n <= frame_left(r);
+    r->frame_bytes += n;
+    r->frame_total += n;
     r->frame_at = p;
-    return r->frame_bytes <= r->limits->head_bytes_max;
+    return ok;
 }
 
 /* Without a copy, unless so many small slices wait that they would cost more than their bytes. */
@@ -136,21 +164,18 @@ static void body_push(struct bufq *out, struct seg *seg, const char *at, uint32_
 static int on_body(llhttp_t *parser, const char *at, size_t len) {
     struct h1_read *r = reader_of(parser);
     if (!frame_ok(r, at)) {
-        refuse_with(r, 400);
+        h1_read_bad(r, REFUSE_CHUNK_OVERHEAD);
         return -1;
     }
     r->body_bytes += len;
-    if (r->request && r->body_bytes > r->limits->body_bytes_max) {
-        refuse_with(r, 413);
-        return -1;
-    }
+    r->frame_allowed += 2 * (uint64_t)len;
     body_push(r->out, r->seg, at, (uint32_t)len);
     r->frame_bytes = 0;
     r->frame_at = at + len;
     return 0;
 }
 
-/* The last chunk: fields from here on are trailers. */
+/* A chunk's size is known. Behind that of the last chunk fields are trailers. */
 static int on_chunk(llhttp_t *parser) {
     struct h1_read *r = reader_of(parser);
     if (parser->content_length == 0) {
@@ -158,6 +183,18 @@ static int on_chunk(llhttp_t *parser) {
         r->head = r->trailers;
         r->phase = H1_TRAILERS;
     }
+    r->in_chunk = parser->content_length > 0;
+    if (r->request && parser->content_length > r->limits->body_bytes_max - r->body_bytes) {
+        h1_read_bad(r, REFUSE_BODY_TOO_LARGE);
+        return -1;
+    }
+    return 0;
+}
+
+static int on_chunk_end(llhttp_t *parser) {
+    struct h1_read *r = reader_of(parser);
+    r->frame_allowed += r->in_chunk ? CHUNK_BYTES_ALLOWED : 0;
+    r->in_chunk = false;
     return 0;
 }
 
@@ -168,10 +205,12 @@ static int on_end(llhttp_t *parser) {
 
 static const llhttp_settings_t settings = {
     .on_header_field = on_field,
+    .on_header_field_complete = on_field_complete,
     .on_header_value = on_value,
     .on_header_value_complete = on_value_complete,
     .on_headers_complete = on_head,
     .on_chunk_header = on_chunk,
+    .on_chunk_complete = on_chunk_end,
     .on_body = on_body,
     .on_message_complete = on_end,
 };
@@ -196,40 +235,52 @@ static enum h1_result line_to_llhttp(struct h1_read *r, struct str line) {
     case HPE_INVALID_METHOD:
     case HPE_INVALID_CONSTANT:         /* a method of RTSP or ICE */
     case HPE_PAUSED_H2_UPGRADE:
-        return refuse_with(r, 501);
+        return h1_read_bad(r, r->request ? REFUSE_METHOD_UNKNOWN : REFUSE_READERS_DIFFER);
     default:
-        return refuse_with(r, 400);
+        return h1_read_bad(r, REFUSE_READERS_DIFFER);
     }
 }
 
 static enum h1_result line_done(struct h1_read *r) {
     struct str line = text_take(r);
-    if (line.len < 2 || line.p[line.len - 2] != '\r') {
-        return refuse_with(r, 400);
+    bool crlf = line.len >= 2 && line.p[line.len - 2] == '\r';
+    struct str text = {line.p, line.len - (crlf ? 2 : 1)};
+    r->head->line = text;
+    if (!crlf) {
+        return h1_read_bad(r, REFUSE_BARE_LF);
     }
-    struct str text = {line.p, line.len - 2};
-    uint16_t refuse = r->request ? h1_line_request(r->head, text) : h1_line_status(r->head, text);
+    enum refusal refusal = r->request ? h1_line_request(r->head, text)
+                                      : h1_line_status(r->head, text);
     if (r->arena->failed) {
         return h1_read_starved(r);
     }
-    if (refuse != 0) {
-        return refuse_with(r, refuse);
-    }
-    return line_to_llhttp(r, line);
+    return refusal != REFUSE_NONE ? h1_read_bad(r, refusal) : line_to_llhttp(r, line);
 }
 
 /* The first byte tells a TLS hello, or an answer that is none, without waiting for a whole line. */
-static bool first_ok(const struct h1_read *r, char c) {
-    return r->head_bytes > 0 || (r->request ? h1_token_char(c) : c == 'H');
+static enum refusal first_check(const struct h1_read *r, char c) {
+    if (!r->request) {
+        return c == 'H' ? REFUSE_NONE : REFUSE_NOT_HTTP;
+    }
+    switch (c) {
+    case 0x16:
+        return REFUSE_TLS_HELLO;
+    case '\r':
+    case '\n':
+        return REFUSE_EMPTY_LINES;
+    case ' ':
+    case '\t':
+        return REFUSE_LINE_BLANKS;
+    default:
+        return h1_token_char(c) ? REFUSE_NONE : REFUSE_METHOD_MALFORMED;
+    }
 }
 
 static enum h1_result read_line(struct h1_read *r, struct bufq *in) {
     uint32_t len;
     const char *p = (const char *)bufq_front(in, &len);
     uint32_t left = r->limits->head_bytes_max - r->head_bytes;
-    if (!first_ok(r, *p)) {
-        return refuse_with(r, 400);
-    }
+    enum refusal refusal = r->head_bytes == 0 ? first_check(r, *p) : REFUSE_NONE;
     uint32_t n = len < left ? len : left;
     const char *end = memchr(p, '\n', n);
     if (end != NULL) {
@@ -238,11 +289,14 @@ static enum h1_result read_line(struct h1_read *r, struct bufq *in) {
     if (text_put(r, p, n) != 0) {
         return H1_BAD;
     }
+    if (refusal != REFUSE_NONE) {
+        return h1_read_bad(r, refusal);
+    }
     bufq_drop(in, n);
     r->head_bytes += n;
     enum h1_result result = end != NULL ? line_done(r) : H1_MORE;
     if (result == H1_MORE && r->head_bytes == r->limits->head_bytes_max) {
-        return refuse_with(r, 414);
+        return h1_read_bad(r, r->request ? REFUSE_TARGET_TOO_LONG : REFUSE_HEAD_TOO_LARGE);
     }
     return result;
 }
@@ -259,17 +313,13 @@ static bool llhttp_agrees(const struct h1_read *r) {
 static enum h1_result head_done(struct h1_read *r) {
     struct head *head = r->head;
     head->bytes = r->head_bytes;
-    uint16_t refuse = 0;
-    if (r->request) {
-        refuse = h1_check_request(head, r->limits);
-    } else if (!h1_check_response(head, r->no_body, &r->until_eof)) {
-        refuse = 502;
+    enum refusal refusal = r->request ? h1_check_request(head, r->limits)
+                                      : h1_check_response(head, r->no_body, &r->until_eof);
+    if (refusal == REFUSE_NONE && !llhttp_agrees(r)) {
+        refusal = REFUSE_READERS_DIFFER;
     }
-    if (refuse == 0 && !llhttp_agrees(r)) {
-        refuse = 400;
-    }
-    if (refuse != 0) {
-        return refuse_with(r, refuse);
+    if (refusal != REFUSE_NONE) {
+        return h1_read_bad(r, refusal);
     }
     if (head->body == BODY_NONE) {
         r->phase = H1_END;
@@ -284,6 +334,26 @@ static enum h1_result head_done(struct h1_read *r) {
     return H1_GOT_HEAD;
 }
 
+/* The first n bytes of p have been read: the last two of all that were. */
+static void last_bytes(const struct h1_read *r, const char *p, size_t n, char last[2]) {
+    char one = n > 0 ? p[n - 1] : r->last[0];
+    last[1] = n > 1 ? p[n - 2] : r->last[1 - n];
+    last[0] = one;
+}
+
+/* llhttp stopped where it does not go on, or one of our callbacks did. */
+static enum h1_result llhttp_bad(struct h1_read *r, llhttp_errno_t error, const char *p,
+                                 uint32_t n) {
+    if (r->phase == H1_BROKEN) {
+        return H1_BAD;
+    }
+    const char *pos = llhttp_get_error_pos(&r->parser);
+    size_t at = pos >= p && pos <= p + n ? (size_t)(pos - p) : 0;
+    char before[2];
+    last_bytes(r, p, at, before);
+    return h1_read_bad(r, h1_check_llhttp(r, error, before, at < n ? p[at] : '\0'));
+}
+
 static enum h1_result read_fields(struct h1_read *r, struct bufq *in) {
     uint32_t len;
     const char *p = (const char *)bufq_front(in, &len);
@@ -293,15 +363,18 @@ static enum h1_result read_fields(struct h1_read *r, struct bufq *in) {
     if (error == HPE_PAUSED) {
         n = (uint32_t)(llhttp_get_error_pos(&r->parser) - p);
         r->head_bytes += n;
+        last_bytes(r, p, n, r->last);
         bufq_drop(in, n);
         return head_done(r);
     }
     if (error != HPE_OK) {
-        return r->phase == H1_BROKEN ? H1_BAD : refuse_with(r, 400);
+        return llhttp_bad(r, error, p, n);
     }
     r->head_bytes += n;
+    last_bytes(r, p, n, r->last);
     bufq_drop(in, n);
-    return r->head_bytes == r->limits->head_bytes_max ? refuse_with(r, 431) : H1_MORE;
+    return r->head_bytes == r->limits->head_bytes_max ? h1_read_bad(r, REFUSE_HEAD_TOO_LARGE)
+                                                      : H1_MORE;
 }
 
 enum h1_result h1_read_head(struct h1_read *r, struct bufq *in) {
@@ -348,7 +421,8 @@ static enum h1_result read_plain(struct h1_read *r, struct bufq *in, struct bufq
     return H1_GOT_END;
 }
 
-/* llhttp is never fed more than there is room for, so it never makes more body than that. */
+/* llhttp is never fed more than there is room for, so it never makes more body than that; and no
+ * further than the first byte of framing that is too much: what is behind it is not seen. */
 static enum h1_result read_chunks(struct h1_read *r, struct bufq *in, struct bufq *out) {
     r->out = out;
     while (in->bytes > 0) {
@@ -358,15 +432,20 @@ static enum h1_result read_chunks(struct h1_read *r, struct bufq *in, struct buf
         if (n == 0) {
             return H1_MORE;
         }
+        n = n > frame_left(r) ? (uint32_t)frame_left(r) + 1 : n;
         r->seg = bufq_first(in)->seg;
         r->frame_at = p;
         llhttp_errno_t error = llhttp_execute(&r->parser, p, n);
         if (error == HPE_PAUSED) {
             n = (uint32_t)(llhttp_get_error_pos(&r->parser) - p);
         }
-        if ((error != HPE_OK && error != HPE_PAUSED) || !frame_ok(r, p + n)) {
-            return r->phase == H1_BROKEN ? H1_BAD : refuse_with(r, 400);
+        if (error != HPE_OK && error != HPE_PAUSED) {
+            return llhttp_bad(r, error, p, n);
         }
+        if (!frame_ok(r, p + n)) {
+            return h1_read_bad(r, REFUSE_CHUNK_OVERHEAD);
+        }
+        last_bytes(r, p, n, r->last);
         bufq_drop(in, n);
         if (error == HPE_PAUSED) {
             r->phase = H1_END;
@@ -380,4 +459,21 @@ enum h1_result h1_read_body(struct h1_read *r, struct bufq *in, struct bufq *out
     ensure(r->phase == H1_BODY || r->phase == H1_TRAILERS);
     enum h1_result result = r->chunked ? read_chunks(r, in, out) : read_plain(r, in, out);
     return out->failed ? h1_read_starved(r) : result;
+}
+
+/* Chunks would have to be read to be known. */
+bool h1_read_has_rest(const struct h1_read *r, const struct bufq *in) {
+    return r->phase == H1_END ||
+           (r->phase == H1_BODY && !r->chunked && r->body_left <= in->bytes);
+}
+
+bool h1_read_drop_rest(struct h1_read *r, struct bufq *in) {
+    if (!h1_read_has_rest(r, in)) {
+        return false;
+    }
+    if (r->phase == H1_BODY) {
+        bufq_drop(in, (uint32_t)r->body_left);
+        r->phase = H1_END;
+    }
+    return true;
 }

@@ -108,35 +108,33 @@ static bool up_switch_ok(const struct h1_up_stream *st) {
     return st->upgrade.len > 0 && str_eq_fold(st->head.upgrade, st->upgrade);
 }
 
-/* A head is complete: it goes to the owner. False: it is no head that we take. */
-static bool up_got_head(struct h1_up *s) {
+/* A head is complete: it goes to the owner, if it is one that we take. */
+static enum refusal up_got_head(struct h1_up *s) {
     struct h1_up_stream *st = s->stream;
     struct head *head = &st->head;
     st->keep = head->keep_alive;
     if (head->status == 101) {
         if (!up_switch_ok(st)) {
-            return false;
+            return REFUSE_SWITCH_UNASKED;
         }
         st->switching = true;
     } else if (head->status < 200) {
         st->interim = true;
         if (++st->interim_count > INTERIM_MAX) {
-            return false;
+            return REFUSE_INTERIM_TOO_MANY;
         }
     } else if (st->read.phase == H1_END) {
         up_got_end(s);
     }
     stream_wake(s->http, &st->stream, STREAM_HEAD);
-    return true;
+    return REFUSE_NONE;
 }
 
 static enum h1_result up_read_head(struct h1_up *s) {
     struct h1_up_stream *st = s->stream;
     enum h1_result result = h1_read_head(&st->read, &s->wire->rx);
-    if (result == H1_GOT_HEAD && !up_got_head(s)) {
-        return h1_read_bad(&st->read, 502, CLOSE_BAD_RESPONSE);
-    }
-    return result;
+    enum refusal refusal = result == H1_GOT_HEAD ? up_got_head(s) : REFUSE_NONE;
+    return refusal != REFUSE_NONE ? h1_read_bad(&st->read, refusal) : result;
 }
 
 static enum h1_result up_read_body(struct h1_up *s) {
@@ -190,6 +188,7 @@ static bool up_read_some(struct h1_up *s) {
         return false;
     }
     if (result == H1_BAD) {
+        st->stream.refusal = st->read.refusal;
         stream_lost(s->http, &st->stream, st->read.why);
     }
     return result == H1_GOT_HEAD;

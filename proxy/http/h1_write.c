@@ -167,6 +167,16 @@ static void pen_response_framing(struct pen *pen, const struct head *head,
     }
 }
 
+enum h1_framing h1_write_framing(const struct head *head, bool head_only, bool old) {
+    if (head_only || head->body == BODY_NONE || head->status == 204 || head->status == 304) {
+        return H1_TX_NONE;
+    }
+    if (head->body == BODY_LENGTH) {
+        return H1_TX_LENGTH;
+    }
+    return old ? H1_TX_CLOSE : H1_TX_CHUNKED;
+}
+
 void h1_write_response(struct bufq *tx, const struct head *head, const struct h1_response *how) {
     struct pen pen = pen_on(tx);
     pen_status(&pen, head);

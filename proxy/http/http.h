@@ -14,6 +14,30 @@
 #include "net/net.h"
 #include "ring/ring.h"
 
+/* --- What is refused ---------------------------------------------------------------------- */
+
+/* REFUSE_HOST_MISSING, ... from refuse.def. */
+enum refusal {
+    REFUSE_NONE,
+#define REFUSE(name, ...) REFUSE_##name,
+#include "http/refuse.def"
+#undef REFUSE
+    REFUSE_COUNT
+};
+
+/* Where a row applies. */
+enum { REFUSE_IN_REQUEST = 1, REFUSE_IN_RESPONSE = 2 };
+
+struct refuse_row {
+    uint16_t status;           /* that answers such a request */
+    uint8_t why;               /* enum close_reason of such a request */
+    uint8_t sides;             /* REFUSE_IN_... */
+    const char *word, *text, *rule, *setting;
+};
+const struct refuse_row *refuse_row(enum refusal);
+/* For the access log; "-" for REFUSE_NONE. */
+const char *refuse_word(enum refusal);
+
 /* --- Heads -------------------------------------------------------------------------------- */
 
 /* Fields that gyre knows: FIELD_HOST, ... from field.def; FIELD_OTHER for all else. */
@@ -71,6 +95,7 @@ struct head {
     /* request */
     enum method method;
     struct str method_name;
+    struct str line;           /* the request line as it came, or as much of it as came */
     struct str target;         /* origin-form as sent ("/a?b", "*"); made from absolute-form */
     struct str path;           /* target without query */
     struct str authority;      /* Host, or the authority of an absolute-form target */
@@ -86,10 +111,11 @@ struct head {
     bool has_length;           /* a Content-Length was sent (also with BODY_NONE) */
     uint64_t length;
     struct str upgrade;        /* the one protocol asked for (request) or taken (101); else empty */
-    /* A request that can not be served: the status to answer with (400, 408, ...); nothing that
-     * follows it on its connection is read. `why` is the reason. Fields may be missing. */
+    /* A request that can not be served: the status to answer with (400, 408, ...), the reason, and
+     * what was wrong; nothing that follows it on its connection is read. Fields may be missing. */
     uint16_t refuse;
     enum close_reason why;
+    enum refusal refusal;
     uint32_t bytes;            /* of the head on the wire */
     struct field *fields;
     uint32_t field_count, field_cap;
@@ -162,6 +188,7 @@ struct stream {
     struct task *owner;          /* woken, never called */
     uint8_t ready;               /* enum stream_ready, a set; the owner clears what it dealt with */
     uint8_t why;                 /* enum close_reason, with STREAM_LOST */
+    uint8_t refusal;             /* enum refusal, with STREAM_LOST: what was wrong */
     bool may_retry;              /* up, LOST: no byte of a response came, on a kept connection */
     bool tx_end;                 /* set by the owner: what is in tx is the last */
     bool tell_sent;              /* set by the owner: wake me with SENT (default: yes) */
@@ -217,6 +244,7 @@ struct session {
 
 struct http_limits {
     uint32_t head_bytes_max, field_count_max;
+    bool keep_underscores;                    /* down: fields with _ in their names go on */
     uint32_t head_ms, body_ms, idle_ms;       /* down */
     uint32_t body_rate_min;                   /* down: bytes a second of a request body, on the
                                                  average of body_ms; 0: any */
@@ -268,9 +296,9 @@ struct session *h1_up_new(struct http *, const struct up_params *, struct task *
 void session_forget(struct session *);
 
 /* An answer made here: an up stream that has its head and its body at once, and takes a request
- * like any other (and drops its body). status >= 300; html body with the status' reason; extra
- * (may be NULL) gives fields to add (Location, Retry-After, Allow), copied. NULL at the pool's
- * bound, or without memory. */
+ * like any other (and drops its body). status 204, or >= 300; html body with the status' reason;
+ * extra (may be NULL) gives fields to add (Location, Retry-After, Allow), copied. NULL at the
+ * pool's bound, or without memory. */
 struct stream *local_stream_new(struct http *, uint16_t status, const struct head *extra,
                                 struct task *owner);
 

@@ -82,7 +82,7 @@ static void local_body(struct local_stream *st, uint16_t status, struct str reas
 struct stream *local_stream_new(struct http *http, uint16_t status, const struct head *extra,
                                 struct task *owner) {
     ensure_magic(http, HTTP_MAGIC);
-    ensure(status >= 300 && status <= 599);
+    ensure(status == 204 || (status >= 300 && status <= 599));
     struct local_stream *st = pool_get(&http->locals);
     if (st == NULL) {
         return NULL;
@@ -94,7 +94,7 @@ struct stream *local_stream_new(struct http *http, uint16_t status, const struct
     head_init(&st->head, &stream->arena);
     st->head.status = status;
     st->head.reason = status_reason(status);
-    if (status != 304) {
+    if (status != 204 && status != 304) {
         local_body(st, status, st->head.reason);
         st->head.body = BODY_LENGTH;
         st->head.has_length = true;

@@ -16,14 +16,15 @@ static enum proxyproto_result preface_read(struct wire *w, uint32_t *used) {
  * memory than its bytes need. */
 static void preface_keep(struct wire *w) {
     struct seg *seg = w->cipher.failed ? NULL : seg_new_sized(w->cipher.bytes);
-    if (seg == NULL) {
-        wire_lost(w, CLOSE_NO_MEMORY);
-        return;
+    if (seg != NULL) {
+        seg->used = bufq_read(&w->cipher, seg->data, w->cipher.bytes);
+        bufq_drop(&w->cipher, w->cipher.bytes);
+        bufq_push(&w->cipher, seg, 0, seg->used);
+        seg_unref(seg);
     }
-    seg->used = bufq_read(&w->cipher, seg->data, w->cipher.bytes);
-    bufq_drop(&w->cipher, w->cipher.bytes);
-    bufq_push(&w->cipher, seg, 0, seg->used);
-    seg_unref(seg);
+    if (w->cipher.failed || seg == NULL) {
+        wire_starved(w);
+    }
 }
 
 /* What follows the header goes on untouched: to TLS, or to the owner. */
@@ -37,6 +38,10 @@ static void preface_done(struct wire *w, uint32_t len) {
     bool more = w->cipher.bytes > 0;
     if (w->tls == NULL) {
         bufq_move(&w->rx, &w->cipher, w->cipher.bytes);
+    }
+    if (w->rx.failed) {
+        wire_starved(w);
+        return;
     }
     wire_wake(w, WIRE_TOLD | (more && w->tls == NULL ? WIRE_RX : 0));
     wire_begin(w);

@@ -35,6 +35,13 @@ def test_readme_has_the_close_reasons():
     stands_in_readme("close")
 
 
+def test_the_page_of_what_is_refused():
+    """After a change of the table: packaging/readme build/gyre"""
+    check(document("packaging/refused.md") == printed("--doc", "refuse"),
+          "packaging/refused.md is older than gyre --doc refuse: run packaging/readme build/gyre")
+    check("](packaging/refused.md)" in document("README.md"), "README.md does not name the page")
+
+
 def is_taken(name, ini):
     """--check takes it, once its files are those of this machine."""
     ini = re.sub(r"(?m)^certificate = \S+", f"certificate = {SHARED['cert']}", ini)

@@ -9,10 +9,11 @@ from wire import Client, Origin
 
 LINE = re.compile(
     r'(?P<client>\S+) - - \[\d\d/[A-Z][a-z][a-z]/\d{4}:\d\d:\d\d:\d\d \+0000\] '
-    r'"(?P<request>(?:[^"\\]|\\x[0-9a-f]{2})*)" (?P<status>\d{3}) (?P<bytes>\d+) '
+    r'"(?P<request>(?:[^"\\]|\\x[0-9a-f]{2}|\\\.\.\.)*)" (?P<status>\d{3}) (?P<bytes>\d+) '
     r'"(?P<referer>[^"]*)" "(?P<agent>[^"]*)" backend=(?P<backend>\S+) server=(?P<server>\S+) '
     r'connect_ms=(?P<connect>\d+\.\d{3}) first_ms=(?P<first>\d+\.\d{3}) '
-    r'total_ms=(?P<total>\d+\.\d{3}) tries=(?P<tries>\d+) close=(?P<close>\S+) id=(?P<id>\S+)')
+    r'total_ms=(?P<total>\d+\.\d{3}) tries=(?P<tries>\d+) close=(?P<close>\S+) why=(?P<why>\S+) '
+    r'id=(?P<id>\S+)')
 
 
 def parsed(lines):
@@ -42,8 +43,95 @@ def test_fields():
         equal(one["id"], origin.requests[0].get("X-Request-ID"), "id")
         equal([two["request"], two["bytes"], two["referer"], two["connect"]],
               ["POST /post HTTP/1.1", "14", "-", "0.000"], "the second line")
-        equal([three["status"], three["close"], three["backend"]], ["400", "bad-request", "-"],
-              "the third line")
+        equal([three["status"], three["close"], three["why"], three["backend"]],
+              ["400", "bad-request", "host-missing", "-"], "the third line")
+        equal([one["why"], two["why"]], ["-", "-"], "why of good requests")
+
+
+def test_what_was_refused():
+    """Each as it came, as far as it came, and why."""
+    cases = [
+        ("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", "GET /a#b HTTP/1.1", "target-fragment", "400"),
+        ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "GET  / HTTP/1.1", "line-blanks", "400"),
+        ("GET / HTTP/2.0\r\n\r\n", "GET / HTTP/2.0", "version-unknown", "505"),
+        ("TRACE /x HTTP/1.0\r\n\r\n", "TRACE /x HTTP/1.0", "trace", "405"),
+        ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", "CONNECT a:1 HTTP/1.1", "connect", "405"),
+        ("FROB / HTTP/1.1\r\nHost: a\r\n\r\n", "FROB / HTTP/1.1", "method-unknown", "501"),
+        ("GET /x\r\n", "GET /x", "line-short", "400"),
+        ("GET /\x00\xe9 HTTP/1.1\r\n\r\n", r"GET /\x00\xe9 HTTP/1.1", "target-character", "400"),
+        ("GET http://u@b/x HTTP/1.1\r\nHost: b\r\n\r\n", "GET http://u@b/x HTTP/1.1",
+         "target-authority", "400"),
+        ("GET http://b/x HTTP/1.1\r\n\r\n", "GET http://b/x HTTP/1.1", "host-missing", "400"),
+        ("GET /x HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "GET /x HTTP/1.1", "host-twice", "400"),
+        ("GET /x HTTP/1.1\r\nHost : a\r\n\r\n", "GET /x HTTP/1.1", "field-blank", "400"),
+        ("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+         "POST /x HTTP/1.1", "chunk-size", "400"),
+        (b"\x16\x03\x01\x02\x00\x01", None, "tls-hello", "400"),
+        ("GET /late HT", "GET /late HT", "head-late", "408"),
+    ]
+    with Front(Origin().address, listener="head_timeout = 300ms") as front:
+        for bytes_, _, _, status in cases:
+            with Client(front.address) as client:
+                client.send(bytes_)
+                equal(str(client.response().status), status, f"status for {bytes_!r}")
+        lines = parsed(front.log_lines(len(cases)))
+        for (bytes_, request, why, status), line in zip(cases, lines):
+            equal([line["why"], line["status"]], [why, status], f"{bytes_!r}")
+            if request is None:
+                check(line["request"].startswith(r"\x16"), line)
+            else:
+                equal(line["request"], request, f"{bytes_!r}")
+
+
+def test_what_was_wrong_with_a_response():
+    def serve(exchange):
+        if exchange.request_head() is not None:
+            exchange.send("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx")
+    with Front(Origin(serve).address) as front:
+        with Client(front.address) as client:
+            equal(client.ask("GET", "/").status, 502, "status")
+        line, = parsed(front.log_lines(1))
+        equal([line["close"], line["why"]], ["bad-response", "length-twice"], "why")
+
+
+def test_long_lines_keep_all_their_fields():
+    """However much has to be escaped."""
+    with Front(Origin().address) as front:
+        with Client(front.address) as client:
+            client.ask("GET", "/" + "a" * 3000, "User-Agent: " + "\xe9" * 3000,
+                       "Referer: " + '"' * 3000)
+        with Client(front.address) as client:
+            client.send("GET /" + "\xe9" * 8000 + " HTTP/1.1\r\n\r\n")
+            client.response()
+        with Client(front.address) as client:
+            client.send("GET /" + "a" * 40000)
+            equal(client.response().status, 414, "status")
+        good, bad, long = parsed(front.log_lines(3))
+        check(good["request"].startswith("GET /aaa") and
+              good["request"].endswith("aaa\\... HTTP/1.1"), good)
+        check(good["agent"].startswith(r"\xe9") and good["agent"].endswith("\\..."), good)
+        check(good["referer"].endswith(r"\x22\..."), good)
+        check(max(len(good["agent"]), len(good["referer"])) <= 700, good)
+        check(bad["request"].endswith(r"\xe9\...") and len(bad["request"]) <= 1500, bad)
+        equal([good["why"], bad["why"], long["why"], long["close"]],
+              ["-", "target-character", "target-too-long", "head-too-large"], "why")
+
+
+def test_a_log_that_could_not_be_opened():
+    """It is opened at SIGUSR1; until then there are no lines, and nothing else is missing."""
+    log = harness.path("access.log")
+    os.mkdir(log)
+    with Front(Origin().address, expect=[r"can not open the access log"]) as front:
+        with Client(front.address) as client:
+            equal(client.ask("GET", "/1").status, 200, "status without a log")
+            front.gyre.process.send_signal(signal.SIGUSR1)       # still not
+            equal(client.ask("GET", "/2").status, 200, "status without a log")
+            os.rmdir(log)
+            front.gyre.process.send_signal(signal.SIGUSR1)
+            until(lambda: os.path.exists(log), "the log file")
+            until(lambda: "access log reopened" in front.gyre.errors(), "the log to be open")
+            until(lambda: client.ask("GET", "/3").status == 200 and
+                  '"GET /3 ' in harness.read("access.log"), "a line in the log")
 
 
 def test_no_client_can_forge_a_line():

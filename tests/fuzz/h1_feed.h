@@ -140,8 +140,8 @@ static void feed_dump_fields(struct text *to, const struct head *head) {
 
 static inline void feed_dump(struct text *to, const struct feed *f) {
     const struct head *h = &f->head;
-    text_fmt(to, "phase %d refuse %d why %d head %d ", f->r.phase, f->r.refuse, f->r.why,
-             f->got_head);
+    text_fmt(to, "phase %d refuse %d why %d %s head %d ", f->r.phase, f->r.refuse, f->r.why,
+             refuse_word(f->r.refusal), f->got_head);
     if (f->got_head) {
         text_fmt(to, "%d %d 1.%d %d%d%d %d %d:%llu %u %d%d|", (int)h->method, h->status, h->minor,
                  h->keep_alive, h->expect_continue, h->te_trailers, (int)h->body, h->has_length,

@@ -78,6 +78,31 @@ static bool tunnel_ok(struct check *c, const struct reading *seen, const struct 
     return true;
 }
 
+/* Here the client's connection is as good as before: it gets an answer, or a reset in place of it;
+ * closed without a word it would not know what became of its request. */
+static bool is_owed(enum fault_point p) {
+    return (p >= FAULT_UP_SESSIONS && p <= FAULT_SLICES && p != FAULT_RECEIVE) || p == FAULT_RECV_MEMORY ||
+           p == FAULT_SEND_MEMORY || p == FAULT_SEND_BUFFERS ||
+           (p >= FAULT_CONNECT_REFUSED && p <= FAULT_CONNECT_MEMORY) ||
+           p == FAULT_SOCKET_PROCESS || p == FAULT_SOCKET_MEMORY ||
+           (p >= FAULT_UNIX_FULL && p <= FAULT_UNIX_DENIED);
+}
+
+static bool has_step(const struct script *script, enum step_kind kind) {
+    const struct script_step *step = script->steps;
+    while (step->kind != STEP_END && step->kind != kind) {
+        step++;
+    }
+    return step->kind == kind;
+}
+
+static bool is_silent(const struct check *c, const struct record *r, uint32_t good_finals) {
+    bool leaves = c->seen->polite || has_step(c->script, C_FINS) || has_step(c->script, C_RESETS) ||
+                  has_step(c->script, C_COMES) || has_step(c->script, STOPS);
+    return !leaves && is_owed(c->seen->point) && r->ended && !r->reset && r->len == 0 &&
+           good_finals > 0;
+}
+
 static bool client_ok(struct check *c, const struct record *r, const struct record *good_record) {
     struct reading seen, good;
     reading_init(&seen, r, false, c->head_asked);
@@ -106,6 +131,9 @@ static bool client_ok(struct check *c, const struct record *r, const struct reco
     }
     if (ok && finals > (r->asked > good_finals ? r->asked : good_finals)) {
         ok = tell(c, "more answers than requests", r, 0);
+    }
+    if (ok && is_silent(c, r, good_finals)) {
+        ok = tell(c, "no answer, and no reset", r, 0);
     }
     ok = ok && tunnel_ok(c, &seen, &good, r);
     reading_fini(&seen);

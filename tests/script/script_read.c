@@ -51,9 +51,11 @@ static bool line_is(const char *line, size_t len, const char *start) {
     return len >= strlen(start) && strncasecmp(line, start, strlen(start)) == 0;
 }
 
-/* Appends a line; of a field that differs from run to run its name alone. */
+/* Appends a line; of a field that differs from run to run, or that tells a client's address, which
+ * may not be had (FAULT_PEER), its name alone. */
 static void line_keep(char *to, size_t *used, const char *line, size_t len) {
-    static const char *const masked[] = {"Date: ", "X-Request-ID: ", "X-Forwarded-Port: "};
+    static const char *const masked[] = {"Date: ", "X-Request-ID: ", "X-Forwarded-Port: ",
+                                         "X-Forwarded-For: ", "X-Real-IP: ", "Forwarded: for="};
     for (size_t i = 0; i < sizeof masked / sizeof masked[0]; i++) {
         len = line_is(line, len, masked[i]) ? strlen(masked[i]) : len;
     }
@@ -273,6 +275,11 @@ bool message_is_same(const struct message *a, const struct message *b) {
 
 bool message_is_page(const struct message *m) {
     if (m->status != 308 && m->status < 400) {
+        return false;
+    }
+    /* Without their fields these mean nothing. */
+    if (m->has_head && ((m->status == 308 && strstr(m->head, "\nLocation: ") == NULL) ||
+                        (m->status == 405 && strstr(m->head, "\nAllow: ") == NULL))) {
         return false;
     }
     char title[32];

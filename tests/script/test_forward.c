@@ -16,6 +16,10 @@
 #define LIES "X-Forwarded-For: 1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\nX-Forwarded-Proto: https\r\n"     \
     "X-Forwarded-Host: evil\r\nX-Forwarded-Port: 1\r\nX-Forwarded-Server: evil\r\n"               \
     "Forwarded: for=1.2.3.4;proto=https\r\nX-Request-ID: mine\r\n"
+#define UNDERSCORES "X_Forwarded_For: 1.2.3.4\r\nX-Forwarded_Proto: https\r\n"                    \
+    "x_real_ip: 1.2.3.4\r\nX_Request_ID: mine\r\nForwarded_: x\r\nContent_Length: 5\r\n"           \
+    "Transfer_Encoding: chunked\r\nX_Mine: 1\r\n"
+#define CHUNKED "Transfer-Encoding: chunked\r\n"
 #define LIST "HTTP/1.1 200 OK\r\n"
 #define ROUTES(routes) .more = routes "[backend two]\nserver = {second}\n"
 /* It goes to the second server. */
@@ -98,11 +102,24 @@ static const struct script scripts[] = {
 
     /* Whom to believe. */
     PASSES("a stranger's forwarded fields are not believed", "7239 8.1", WITH(LIES), GOT("/a")),
-    PASSES("names that CGI would take for ours", "-",
-        WITH("X_Forwarded_For: 1.2.3.4\r\nX-Forwarded_Proto: https\r\nx_real_ip: 1.2.3.4\r\n"
-             "X_Request_ID: mine\r\nForwarded_: x\r\nContent_Length: 5\r\n"
-             "Transfer_Encoding: chunked\r\nX_Mine: 1\r\n"),
-        GOT_WITH("Forwarded_: x\r\nX_Mine: 1\r\n")),
+    {"names that CGI would take for others", "RFC 3875 4.1.18", .steps = STEPS(
+        C(WITH(UNDERSCORES "X-Mine: 2\r\n")), OX(GOT_WITH("X-Mine: 2\r\n")), ANSWERED,
+        STAT_IS(FIELDS_DROPPED, 8), KEPT)},
+    {"keep_underscores", "RFC 3875 4.1.18", .listener = "keep_underscores = yes\n",
+     .steps = STEPS(C(WITH(UNDERSCORES)), OX(GOT_WITH(UNDERSCORES)), ANSWERED,
+        STAT_IS(FIELDS_DROPPED, 0), KEPT)},
+    {"names with _ among trailers", "RFC 3875 4.1.18", .steps = STEPS(
+        C("POST /a HTTP/1.1\r\nHost: a\r\n" CHUNKED "\r\n0\r\nX_Real_IP: 1\r\nX-Sum: 2\r\n\r\n"),
+        OX("POST /a HTTP/1.1\r\nHost: a\r\n" UP CHUNKED "\r\n"), OX_CHUNKS(""),
+        OX("X-Sum: 2\r\n\r\n"), ANSWERED, STAT_IS(FIELDS_DROPPED, 1), KEPT)},
+    {"names with _ among trailers, with keep_underscores", "RFC 3875 4.1.18",
+     .listener = "keep_underscores = yes\n", .steps = STEPS(
+        C("POST /a HTTP/1.1\r\nHost: a\r\n" CHUNKED "\r\n0\r\nX_Sum: 1\r\n\r\n"),
+        OX("POST /a HTTP/1.1\r\nHost: a\r\n" UP CHUNKED "\r\n"), OX_CHUNKS(""),
+        OX("X_Sum: 1\r\n\r\n"), ANSWERED, STAT_IS(FIELDS_DROPPED, 0), KEPT)},
+    RETURNS("names with _ in responses", "9110 5.1",
+        LIST "X_Mine: 1\r\nContent-Length: 0\r\n\r\n",
+        LIST "X_Mine: 1\r\n" DATE "Content-Length: 0\r\n\r\n"),
     TRUSTED("a trusted proxy's fields are kept and added to", "7239 4", WITH(LIES),
         "GET /a HTTP/1.1\r\nHost: a\r\nX-Real-IP: 1.2.3.4\r\nX-Forwarded-Proto: https\r\n"
         "X-Forwarded-Host: evil\r\nX-Forwarded-Port: 1\r\nX-Forwarded-Server: evil\r\n"
@@ -134,8 +151,8 @@ static const struct script scripts[] = {
         OX("GET / HTTP/1.1\r\nHost: b\r\n" UP_FROM("1.1", "b", "http") "\r\n"), ANSWERED)},
     {"404 to a request with a body", "9112 9.3", .bare = true,
      .more = "[route r]\nhost = b\nbackend = app\n", .steps = STEPS(
-        C("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"), PAGE("404", "Not Found"),
-        CLOSED)},
+        C("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"),
+        PAGE_CLOSE("404", "Not Found"))},
     {"404 to a client that waits for a 100", "9110 10.1.1", .bare = true,
      .more = "[route r]\nhost = b\nbackend = app\n", .steps = STEPS(
         C("POST /a HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"),
@@ -152,9 +169,12 @@ static const struct script scripts[] = {
      "[route s]\npath = /x/y\nbackend = two\n"), .steps = STEPS(
         TO_APP("a", "/x/z"), TO_TWO("a", "/x/y?q"))},
     {"redirect_https: 308", "9110 15.4.9", .bare = true, .listener = "redirect_https = yes\n",
-     .steps = STEPS(C("POST /a?b=c HTTP/1.1\r\nHost: ex.org:80\r\nContent-Length: 2\r\n\r\nhi"),
+     .steps = STEPS(C("POST /a?b=c HTTP/1.1\r\nHost: ex.org:80\r\nContent-Length: 0\r\n\r\n"),
         CX(PAGE_HEAD("308", "Permanent Redirect", "Location: https://ex.org/a?b=c\r\n", "")
-           PAGE_HTML("308", "Permanent Redirect")), WAIT(1))},
+           PAGE_HTML("308", "Permanent Redirect")),
+        C("POST /a?b=c HTTP/1.1\r\nHost: ex.org:80\r\nContent-Length: 2\r\n\r\n"),
+        CX(PAGE_HEAD("308", "Permanent Redirect", "Location: https://ex.org/a?b=c\r\n",
+                     "Connection: close\r\n") PAGE_HTML("308", "Permanent Redirect")), CLOSED)},
     {"redirect_https to another port", "9110 15.4.9", .bare = true,
      .listener = "redirect_https = 8443\n", .steps = STEPS(
         C("GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n"),

@@ -5,7 +5,8 @@
 /* What a smuggler would like to see at the server. */
 #define NEXT "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
 #define REFUSED(what, rule, bytes, status, reason)                                                \
-    {what, rule, .steps = STEPS(C(bytes NEXT), PAGE_CLOSE(status, reason), C_FIN, WHY(LINGER))}
+    {what, rule, .steps = STEPS(C(bytes NEXT), PAGE_CLOSE(status, reason), C_FIN,                 \
+                                WHY(BAD_REQUEST), STAT_IS(DIALED, 0))}
 #define BAD(what, rule, bytes) REFUSED(what, rule, bytes, "400", "Bad Request")
 #define LINE(line) line "\r\nHost: a\r\n\r\n"
 #define GET_WITH(fields) "GET /a HTTP/1.1\r\nHost: a\r\n" fields "\r\n"
@@ -197,7 +198,7 @@ static const struct script scripts[] = {
         C(POST_WITH("Transfer-Encoding: chunked\r\n", "2\r\nhi\r\n")),
         OX("POST /a HTTP/1.1\r\nHost: a\r\n" UP "Transfer-Encoding: chunked\r\n\r\n"),
         OX_PART("hi"), O("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe"),
-        CX("HTTP/1.1 200 OK\r\n" DATE "Content-Length: 5\r\n\r\nhe"), C("x\r\n" NEXT), CUT,
+        CX("HTTP/1.1 200 OK\r\n" DATE "Content-Length: 5\r\nConnection: close\r\n\r\nhe"), C("x\r\n" NEXT), CUT,
         O_CLOSED)},
 
     /* In company. */

@@ -153,8 +153,7 @@ static const struct script scripts[] = {
         OX("GET /a HTTP/1.1\r\nHost: a\r\n" UP_FROM("1.1", "a", "https") "\r\n"),
         O(STATUS LENGTH(10) "\r\nhello"), CX(STATUS DATE LENGTH(10) "\r\nhello"), O_FIN, CUT)},
     {"the server is gone while the body goes up", "-", .steps = STEPS(
-        POSTS(10, "hello"), O_RESET, CX(PAGE_HEAD("502", "Bad Gateway", "", "")
-        PAGE_HTML("502", "Bad Gateway")), C("world"), CLOSED)},
+        POSTS(10, "hello"), O_RESET, PAGE_CLOSE("502", "Bad Gateway"), C("world"))},
 
     /* The race of kept connections. */
     {"the race: a GET goes again, on a fresh connection", "9110 9.2.2", .steps = STEPS(
@@ -196,7 +195,7 @@ static const struct script scripts[] = {
      .steps = STEPS(C(GET("/a")), PAGE("502", "Bad Gateway"))},
     {"refused: a body that can not go anywhere", "9112 9.3", .servers = "server = {dead}\n",
      .steps = STEPS(C("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello"),
-        PAGE("502", "Bad Gateway"), CLOSED)},
+        PAGE_CLOSE("502", "Bad Gateway"))},
     {"connect_timeout: 504", "-", .servers = "server = {full}\n",
      .backend = "connect_timeout = 60ms\n", .steps = STEPS(C(GET("/a")),
         PAGE("504", "Gateway Timeout"), WHY(CONNECT_TIMEOUT))},

@@ -77,9 +77,14 @@ static void app_answer(struct app *a, uint16_t status, const char *body) {
 }
 
 /* Sends back what comes, as it comes. */
+/* Begins when it has all, or as much as fits: who answers before the body is whole ends the
+ * connection. */
 static void app_echo(struct app *a) {
     struct stream *st = a->st;
     if (!a->answered) {
+        if (a->request->body != BODY_NONE && !st->rx_ended && bufq_room(&st->rx) > 0) {
+            return;
+        }
         if (a->request->body == BODY_NONE) {
             app_answer(a, 200, "hello");
             return;
@@ -357,7 +362,10 @@ static const struct script scripts[] = {
      .got = "HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"},
     {"an answer before the body", {"POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n",
      "123456789" GET}, .fate = CLOSED, .log = "ok/half ",
-     .got = "HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: 5\r\n\r\nearly"},
+     .got = "HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: 5\r\nConnection: close\r\n\r\nearly"},
+    {"an answer before a body that is here", {"POST /early HTTP/1.1\r\nHost: h\r\n"
+     "Content-Length: 0\r\n\r\n" GET}, .log = "ok ok ",
+     .got = "HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: 5\r\n\r\nearly" HELLO},
     /* What is refused ends the connection, and nothing after it is a request. */
     {"refused", {"GET / HTTP/1.1\r\n\r\n" GET}, .fate = CLOSED, .got = NO("400 Bad Request"),
      .log = "ok/half "},
@@ -598,9 +606,45 @@ static void resets_at_any_moment(void **state) {
     }
 }
 
+/* An answer that is earlier than the rest of the body: where that is here, if unread, the connection
+ * serves the next request, which begins behind it; else the head says that it will close. */
+static void early_answers(void **state) {
+    (void)state;
+    static const struct {
+        const char *sent, *got;
+        bool closes;
+    } rows[] = {
+        {"POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n123456789" GET,
+         "HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: 5\r\n\r\nearly" HELLO, false},
+        {"POST /early HTTP/1.1\r\nHost: h\r\nContent-Length: 99\r\n\r\n123456789" GET,
+         "HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: 5\r\nConnection: close\r\n\r\nearly", true},
+        {"POST /early HTTP/1.1\r\n" CHUNKED "9\r\n123456789\r\n0\r\n\r\n" GET,
+         "HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: 5\r\nConnection: close\r\n\r\nearly", true},
+        {"POST /early HTTP/1.1\r\n" CHUNKED "3\r\n123\r\n0\r\n\r\n" GET,
+         "HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: 5\r\n\r\nearly" HELLO, false},
+    };
+    static struct server s;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        server_init(&s, 1, TRAVEL_WHOLE);
+        s.world.limits.rx_mark = 4;   /* the stream's: the rest stays in the wire */
+        struct peer *p = peer_dial(&s.addr, NULL);
+        world_sleep(&s.world, 50);
+        peer_send(p, rows[i].sent, strlen(rows[i].sent));
+        world_sleep(&s.world, 500);
+        char *got = mem_copy((const char *)p->rx, p->rx_len);
+        if (strcmp(got, rows[i].got) != 0 || p->eof != rows[i].closes || p->reset) {
+            fail_msg("row %zu: eof %d, got\n%s", i, p->eof, got);
+        }
+        mem_free(got);
+        peer_free(p);
+        server_fini(&s);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scripts_give_the_same),
+        cmocka_unit_test(early_answers),
         cmocka_unit_test(a_client_that_reads_nothing),
         cmocka_unit_test(a_large_answer),
         cmocka_unit_test(draining_ends_idle_ones),

@@ -338,7 +338,7 @@ static void lingering_is_bounded(void **state) {
         expect_ms(since, 0, 4900);     /* and not the five seconds of lingering */
         uint64_t got = lab_stat(&lab, STAT_RX_BYTES);
         assert_true(got > 16u << 20 && got < 18u << 20);
-        assert_int_equal(lab_closed(&lab, CLOSE_LINGER), 1);
+        assert_int_equal(lab_closed(&lab, CLOSE_BODY_TOO_LARGE), 1);
         sender_end(&s);
     }
 }
@@ -362,7 +362,7 @@ static void an_upload_that_is_too_late_sees_its_answer(void **state) {
         }
         sleep_ms(6 * SECOND);
         assert_false(s.peer->reset);
-        assert_int_equal(lab_closed(&lab, CLOSE_LINGER), 1);
+        assert_int_equal(lab_closed(&lab, CLOSE_BODY_TOO_LARGE), 1);
         sender_end(&s);
     }
 }

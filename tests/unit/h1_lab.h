@@ -24,6 +24,9 @@ struct h1_lab {
     char dump[DUMP_MAX];
 };
 
+/* What the cases of this file have been refused for. */
+static bool lab_refusals[REFUSE_COUNT];
+
 static inline void lab_init(struct h1_lab *lab, bool request) {
     memset(lab, 0, sizeof *lab);
     pool_init(&lab->chunks, "chunks", ARENA_CHUNK, 0);
@@ -32,6 +35,20 @@ static inline void lab_init(struct h1_lab *lab, bool request) {
                                        .body_bytes_max = 1000};
     lab->request = request;
     lab->room = 4096;
+}
+
+/* Every row of refuse.def that a reader can come to was come to. */
+static inline void lab_all_refused(unsigned side) {
+    for (enum refusal refusal = REFUSE_NONE + 1; refusal < REFUSE_COUNT; refusal++) {
+        bool elsewhere = refusal == REFUSE_INTERIM_TOO_MANY || refusal == REFUSE_SWITCH_UNASKED ||
+                         refusal == REFUSE_HEAD_LATE || refusal == REFUSE_BODY_LATE ||
+                         refusal == REFUSE_BODY_SLOW || refusal == REFUSE_NO_MEMORY ||
+                         refusal == REFUSE_READERS_DIFFER;   /* that is what must never happen */
+        bool expected = (refuse_row(refusal)->sides & side) != 0 && !elsewhere;
+        if (lab_refusals[refusal] != expected) {
+            fail_msg("%s: %s", refuse_word(refusal), expected ? "no case" : "unexpected");
+        }
+    }
 }
 
 static inline void lab_fini(struct h1_lab *lab) {
@@ -132,7 +149,9 @@ static inline void run_end(struct h1_lab *lab, struct lab_run *run) {
     }
     text_fmt(&run->dump, "%s", phases[run->r.phase]);
     if (run->r.phase == H1_BROKEN) {
-        text_fmt(&run->dump, " %d %s\n", run->r.refuse, close_word(run->r.why));
+        lab_refusals[run->r.refusal] = true;
+        text_fmt(&run->dump, " %d %s %s\n", run->r.refuse, close_word(run->r.why),
+                 refuse_word(run->r.refusal));
     } else {
         char rest[DUMP_MAX];
         uint32_t len = bufq_read(&run->in, rest, sizeof rest);

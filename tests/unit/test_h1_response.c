@@ -73,56 +73,136 @@ static void no_bodies(void **state) {
 static void refusals(void **state) {
     (void)state;
     static const struct {
-        const char *what, *bytes;
+        const char *what, *bytes, *word;
     } rows[] = {
         {"coding and length", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
-         "Content-Length: 3\r\n\r\n0\r\n\r\n"},
+         "Content-Length: 3\r\n\r\n0\r\n\r\n", "length-and-coding"},
         {"length and coding", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n"
-         "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
-        {"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc"},
-        {"a list of lengths", "HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\n\r\nabc"},
-        {"a signed length", "HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\nabc"},
-        {"chunked is not the last", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\nx"},
-        {"two codings", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"},
-        {"another coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx"},
-        {"an empty coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n\r\nx"},
-        {"a coding in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
-        {"100 with a length", "HTTP/1.1 100 Continue\r\nContent-Length: 3\r\n\r\nabc"},
-        {"150 with a length", "HTTP/1.1 150 x\r\nContent-Length: 3\r\n\r\nabc"},
-        {"103 with a coding", "HTTP/1.1 103 x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"},
-        {"status 000", "HTTP/1.1 000 x\r\n\r\n"},
-        {"status 099", "HTTP/1.1 099 x\r\n\r\n"},
-        {"status 600", "HTTP/1.1 600 x\r\n\r\n"},
-        {"status 999", "HTTP/1.1 999 x\r\n\r\n"},
-        {"status of two digits", "HTTP/1.1 20 OK\r\n\r\n"},
-        {"status of four digits", "HTTP/1.1 2000 OK\r\n\r\n"},
-        {"two blanks before the status", "HTTP/1.1  200 OK\r\n\r\n"},
-        {"a control in the reason", "HTTP/1.1 200 O\x01K\r\n\r\n"},
-        {"a bare CR in the reason", "HTTP/1.1 200 O\rK\r\n\r\n"},
-        {"two CRs", "HTTP/1.1 200 OK\r\r\n\r\n"},
-        {"a bare LF", "HTTP/1.1 200 OK\nContent-Length: 0\n\n"},
-        {"HTTP/2.0", "HTTP/2.0 200 OK\r\n\r\n"},
-        {"HTTP/1.2", "HTTP/1.2 200 OK\r\n\r\n"},
-        {"HTTP/0.9", "<html>hello</html>"},
-        {"RTSP", "RTSP/1.0 200 OK\r\n\r\n"},
-        {"ICY", "ICY 200 OK\r\n\r\n"},
-        {"an empty line first", "\r\nHTTP/1.1 200 OK\r\n\r\n"},
-        {"a folded line", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n"},
-        {"a blank before the colon", "HTTP/1.1 200 OK\r\nContent-Length : 3\r\n\r\nabc"},
-        {"a bad chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"},
+         "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "length-and-coding"},
+        {"two lengths", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+         "length-twice"},
+        {"a list of lengths", "HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\n\r\nabc",
+         "length-malformed"},
+        {"a signed length", "HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\nabc", "length-malformed"},
+        {"chunked is not the last", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, gzip\r\n\r\nx",
+         "coding-last"},
+        {"two codings", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+         "coding-unknown"},
+        {"another coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx", "coding-last"},
+        {"an empty coding", "HTTP/1.1 200 OK\r\nTransfer-Encoding:\r\n\r\nx", "coding-last"},
+        {"a coding in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+         "coding-old"},
+        {"100 with a length", "HTTP/1.1 100 Continue\r\nContent-Length: 3\r\n\r\nabc",
+         "interim-framed"},
+        {"150 with a length", "HTTP/1.1 150 x\r\nContent-Length: 3\r\n\r\nabc", "interim-framed"},
+        {"103 with a coding", "HTTP/1.1 103 x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+         "interim-framed"},
+        {"status 000", "HTTP/1.1 000 x\r\n\r\n", "status"},
+        {"status 099", "HTTP/1.1 099 x\r\n\r\n", "status"},
+        {"status 600", "HTTP/1.1 600 x\r\n\r\n", "status"},
+        {"status 999", "HTTP/1.1 999 x\r\n\r\n", "status"},
+        {"status of two digits", "HTTP/1.1 20 OK\r\n\r\n", "status"},
+        {"status of four digits", "HTTP/1.1 2000 OK\r\n\r\n", "status"},
+        {"two blanks before the status", "HTTP/1.1  200 OK\r\n\r\n", "status"},
+        {"a control in the reason", "HTTP/1.1 200 O\x01K\r\n\r\n", "reason"},
+        {"a bare CR in the reason", "HTTP/1.1 200 O\rK\r\n\r\n", "bare-cr"},
+        {"two CRs", "HTTP/1.1 200 OK\r\r\n\r\n", "bare-cr"},
+        {"a bare LF", "HTTP/1.1 200 OK\nContent-Length: 0\n\n", "bare-lf"},
+        {"HTTP/2.0", "HTTP/2.0 200 OK\r\n\r\n", "version-unknown"},
+        {"HTTP/1.2", "HTTP/1.2 200 OK\r\n\r\n", "version-unknown"},
+        {"HTTP/0.9", "<html>hello</html>", "not-http"},
+        {"RTSP", "RTSP/1.0 200 OK\r\n\r\n", "not-http"},
+        {"ICY", "ICY 200 OK\r\n\r\n", "not-http"},
+        {"an empty line first", "\r\nHTTP/1.1 200 OK\r\n\r\n", "not-http"},
+        {"a folded line", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", "field-folded"},
+        {"a blank before the colon", "HTTP/1.1 200 OK\r\nContent-Length : 3\r\n\r\nabc",
+         "field-blank"},
+        {"a bad chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+         "chunk-size"},
+        {"no version", "HTTP 200 OK\r\n\r\n", "version-malformed"},
+        {"no blank", "HTTP/1.1\r\n\r\n", "version-malformed"},
+        {"a control in a value", "HTTP/1.1 200 OK\r\nX: \x01\r\n\r\n", "field-value"},
+        {"no name", "HTTP/1.1 200 OK\r\n: x\r\n\r\n", "field-name"},
+        {"no colon", "HTTP/1.1 200 OK\r\nX\r\n\r\n", "field-colon"},
+        {"a bare LF behind a value", "HTTP/1.1 200 OK\r\nX: a\nY: b\r\n\r\n", "bare-lf"},
+        {"a bare CR in a value", "HTTP/1.1 200 OK\r\nX: a\rY: b\r\n\r\n", "bare-cr"},
+        {"CR LF CR X ends no head", "HTTP/1.1 200 OK\r\nX: a\r\n\rY: b\r\n\r\n", "bare-cr"},
+        {"two Hosts", "HTTP/1.1 200 OK\r\nHost: a\r\nHost: a\r\n\r\n", "host-twice"},
+        {"no token in Connection", "HTTP/1.1 200 OK\r\nConnection: a b\r\n\r\n",
+         "connection-malformed"},
+        {"two codings in two lines", "HTTP/1.1 200 OK\r\n" "Transfer-Encoding: gzip\r\n"
+         "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "coding-twice"},
+        {"twice chunked", "HTTP/1.1 200 OK\r\n" "Transfer-Encoding: chunked\r\n"
+         "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "coding-twice"},
+        {"a coding beside a length in a 204", "HTTP/1.1 204 x\r\n" "Content-Length: 3\r\n"
+         "Transfer-Encoding: chunked\r\n\r\n", "length-and-coding"},
+        {"zeros before a length", "HTTP/1.1 200 OK\r\n" "Content-Length: 003\r\n\r\nabc",
+         "length-malformed"},
+        {"a length of twenty digits", "HTTP/1.1 200 OK\r\n"
+         "Content-Length: 10000000000000000000\r\n\r\n", "length-malformed"},
+        {"an LF in a chunk extension", "HTTP/1.1 200 OK\r\n"
+         "Transfer-Encoding: chunked\r\n\r\n1;a\nb\r\n", "chunk-line"},
+        {"a chunk longer than its size", "HTTP/1.1 200 OK\r\n"
+         "Transfer-Encoding: chunked\r\n\r\n1\r\nxx\r\n", "chunk-end"},
+        {"a length among the trailers", "HTTP/1.1 200 OK\r\n"
+         "Transfer-Encoding: chunked\r\n\r\n0\r\n" "Content-Length: 3\r\n\r\n", "trailer-framing"},
     };
     struct h1_lab lab;
     lab_init(&lab, false);
     lab.eof = true;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char want[80];
+        snprintf(want, sizeof want, "broken 502 bad-response %s\n", rows[i].word);
         const char *got = lab_all(&lab, rows[i].bytes, strlen(rows[i].bytes));
-        if (strstr(got, "broken 502 bad-response") == NULL) {
-            fail_msg("%s:\n%s", rows[i].what, got);
+        if (strstr(got, want) == NULL) {
+            fail_msg("%s, wanted %s:\n%s", rows[i].what, want, got);
         }
     }
     static const char nul[] = "HTTP/1.1 200 O\0K\r\n\r\n";
-    assert_non_null(strstr(lab_all(&lab, nul, sizeof nul - 1), "broken 502"));
+    assert_non_null(strstr(lab_all(&lab, nul, sizeof nul - 1), "broken 502 bad-response reason"));
     lab_fini(&lab);
+}
+
+/* Too much of anything. */
+static void limits_hold(void **state) {
+    (void)state;
+#define CHUNKED "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    static const struct {
+        const char *before, *piece, *behind, *word;
+        int count;
+    } rows[] = {
+        {"HTTP/1.1 200 ", "x", "\r\n\r\n", "head-too-large", 600},
+        {"HTTP/1.1 200 OK\r\nX: ", "x", "\r\n\r\n", "head-too-large", 600},
+        {"HTTP/1.1 200 OK\r\n", "X: y\r\n", "\r\n", "too-many-fields", 21},
+        {"HTTP/1.1 200 OK\r\nConnection: ", "a,", "\r\n\r\n", "connection-options", 33},
+        {CHUNKED "1;", "x", "\r\n", "chunk-overhead", 600},
+        {CHUNKED, "1;abcdefghijklmnopqrstuvwxyz\r\nx\r\n", "0\r\n\r\n", "chunk-overhead", 40},
+        {CHUNKED "0\r\n", "X: y\r\n", "\r\n", "too-many-trailers", 21},
+    };
+    struct h1_lab lab;
+    lab_init(&lab, false);
+    lab.limits.head_bytes_max = 512;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char bytes[DUMP_MAX], want[80];
+        struct text text = text_on(bytes, sizeof bytes);
+        text_str(&text, str_of(rows[i].before));
+        for (int n = 0; n < rows[i].count; n++) {
+            text_str(&text, str_of(rows[i].piece));
+        }
+        text_str(&text, str_of(rows[i].behind));
+        snprintf(want, sizeof want, "broken 502 bad-response %s\n", rows[i].word);
+        const char *got = lab_all(&lab, bytes, text.len);
+        if (strstr(got, want) == NULL) {
+            fail_msg("wanted %s:\n%s", want, got);
+        }
+    }
+    lab_fini(&lab);
+}
+
+/* The last one: what the others have come to. */
+static void every_row_has_a_case(void **state) {
+    (void)state;
+    lab_all_refused(REFUSE_IN_RESPONSE);
 }
 
 int main(void) {
@@ -130,6 +210,8 @@ int main(void) {
         cmocka_unit_test(bodies),
         cmocka_unit_test(no_bodies),
         cmocka_unit_test(refusals),
+        cmocka_unit_test(limits_hold),
+        cmocka_unit_test(every_row_has_a_case),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
