@@ -8,12 +8,8 @@
 #include "base/mem.h"
 #include "tls/tls_priv.h"
 
-/* What one step may take of each direction before others have their turn. */
+/* What one step may encrypt, and give out decrypted, before others have their turn. */
 #define STEP_BYTES 65536u
-/* Handshake messages and alerts in a row without a byte of data: OpenSSL knows no limit of key
- * updates, and would answer thousands of them in one call. So many are more than any client needs,
- * and all that a step does. */
-#define BARREN_MAX 32u
 /* Beyond its mark and one record, cipher_out holds only replies that the peer's messages have
  * brought about. A peer that sends such messages and reads nothing is no longer read. */
 #define REPLY_BYTES_MAX 1024u
@@ -27,20 +23,18 @@ static pthread_once_t queue_method_once = PTHREAD_ONCE_INIT;
 static int queue_read(BIO *bio, char *to, int len) {
     struct tls *tls = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
-    if (tls->flooded) {
+    uint32_t n = tls->cipher_in != NULL ? meter_room(&tls->meter) : 0;
+    if (tls->meter.refused != NULL) {
         return -1;   /* no retry: the call of OpenSSL that is under way fails */
     }
-    uint32_t n = tls->cipher_in != NULL ? tls->cipher_in->bytes : 0;
-    n = n < tls->in_left ? n : tls->in_left;
     n = n < (uint32_t)len ? n : (uint32_t)len;
-    if (n == 0 || tls->barren_left == 0) {
+    n = n > 0 ? bufq_read(tls->cipher_in, to, n) : 0;
+    if (n == 0) {
         BIO_set_retry_read(bio);
         return -1;
     }
-    bufq_read(tls->cipher_in, to, n);
     bufq_drop(tls->cipher_in, n);
-    tls->in_left -= n;
-    return (int)n;
+    return meter_take(&tls->meter, tls, (const uint8_t *)to, n) ? (int)n : -1;
 }
 
 static int queue_write(BIO *bio, const char *from, int len) {
@@ -87,45 +81,35 @@ static void errors_clear(void) {
 
 /* --- Life ------------------------------------------------------------------------------------- */
 
-/* Counts what costs work and brings no data: key updates (handshake messages, RFC 8446 4.6.3), and
- * the alerts with which OpenSSL refuses a renegotiation of TLS 1.2. */
-static void message_done(int sent, int version, int type, const void *p, size_t len, SSL *ssl,
-                         void *arg) {
-    struct tls *tls = arg;
-    (void)version, (void)p, (void)len, (void)ssl;
-    if (!tls->up || !(type == SSL3_RT_ALERT || (type == SSL3_RT_HANDSHAKE && !sent))) {
-        return;
-    }
-    tls->barren_left -= tls->barren_left > 0;
-    if (++tls->barren > BARREN_MAX) {
-        tls->flooded = true;
-    }
-}
-
 struct tls *tls_new(struct tls_context *context) {
     ensure_magic(context, TLS_CONTEXT_MAGIC);
-    errors_clear();
-    SSL *ssl = SSL_new(context->ssl);
-    BIO *bio = BIO_new(queue_method);
     struct tls *tls = mem_try_zero(sizeof *tls);
-    if (ssl == NULL || bio == NULL || tls == NULL || SSL_set_app_data(ssl, tls) != 1) {
-        SSL_free(ssl);
-        BIO_free(bio);
-        mem_free(tls);
-        errors_clear();
+    if (tls == NULL) {
         return NULL;
     }
     tls->magic = TLS_MAGIC;
-    tls->ssl = ssl;
     tls->context = context;
     tls->site = &context->sites.fallback;
     context->refs++;
+    return tls;
+}
+
+/* OpenSSL's part costs some 10 us and 8.5 KiB, so whoever sends nothing, or no TLS, gets none. */
+static bool ssl_make(struct tls *tls) {
+    errors_clear();
+    SSL *ssl = SSL_new(tls->context->ssl);
+    BIO *bio = BIO_new(queue_method);
+    if (ssl == NULL || bio == NULL || SSL_set_app_data(ssl, tls) != 1) {
+        SSL_free(ssl);
+        BIO_free(bio);
+        errors_clear();
+        return false;
+    }
     BIO_set_data(bio, tls);
     SSL_set_bio(ssl, bio, bio);
-    SSL_set_msg_callback(ssl, message_done);
-    SSL_set_msg_callback_arg(ssl, tls);
     SSL_set_accept_state(ssl);
-    return tls;
+    tls->ssl = ssl;
+    return true;
 }
 
 void tls_free(struct tls *tls) {
@@ -145,19 +129,43 @@ static bool no_memory(const struct tls *tls) {
     return ERR_GET_REASON(ERR_peek_error()) == ERR_R_MALLOC_FAILURE || tls->cipher_out->failed;
 }
 
-static enum tls_want tls_fail(struct tls *tls) {
-    unsigned long error = ERR_peek_last_error();
+static enum tls_want tls_refuse(struct tls *tls, enum close_reason why, const char *text) {
     tls->failed = true;
-    tls->why = no_memory(tls)  ? CLOSE_NO_MEMORY
-               : tls->up ? CLOSE_TLS_ERROR
-                         : CLOSE_TLS_HANDSHAKE;
-    tls->error = tls->flooded ? "too many handshake messages without data" : tls_reason();
-    /* OpenSSL looks at the first bytes and, for these, makes no alert. */
-    tls->saw_http = !tls->up && ERR_GET_LIB(error) == ERR_LIB_SSL &&
-                    (ERR_GET_REASON(error) == SSL_R_HTTP_REQUEST ||
-                     ERR_GET_REASON(error) == SSL_R_HTTPS_PROXY_REQUEST);
-    errors_clear();
+    tls->why = why;
+    tls->error = text;
     return TLS_FAILED;
+}
+
+/* An alert in the clear: there are no keys yet. Of the first version, which every client reads. */
+static void alert_put(struct tls *tls, uint8_t description) {
+    uint8_t record[] = {SSL3_RT_ALERT, 3, 1, 0, 2, SSL3_AL_FATAL, description};
+    bufq_copy(tls->cipher_out, record, sizeof record);
+}
+
+/* OpenSSL has limits of its own for warnings and for empty records. */
+static bool is_flood(unsigned long error) {
+    int reason = ERR_GET_LIB(error) == ERR_LIB_SSL ? ERR_GET_REASON(error) : 0;
+    return reason == SSL_R_TOO_MANY_WARN_ALERTS || reason == SSL_R_RECORD_TOO_SMALL ||
+           reason == SSL_R_TOO_MANY_KEY_UPDATES;
+}
+
+static enum tls_want tls_fail(struct tls *tls) {
+    const struct tls_meter *m = &tls->meter;
+    unsigned long error = ERR_peek_last_error();
+    const char *text = tls_reason();
+    bool starved = no_memory(tls);
+    errors_clear();
+    if (starved) {
+        return tls_refuse(tls, CLOSE_NO_MEMORY, "out of memory");
+    }
+    if (m->refused == NULL) {
+        enum close_reason why = tls->up ? CLOSE_TLS_ERROR : CLOSE_TLS_HANDSHAKE;
+        return tls_refuse(tls, is_flood(error) ? CLOSE_TLS_FLOOD : why, text);
+    }
+    if (m->why == CLOSE_TLS_HANDSHAKE) {
+        alert_put(tls, SSL_AD_ILLEGAL_PARAMETER);
+    }
+    return tls_refuse(tls, m->why, m->refused);
 }
 
 /* OpenSSL has asked for bytes: there are none, or this step has had its share. */
@@ -165,11 +173,41 @@ static enum tls_want want_bytes(const struct tls *tls) {
     return tls->cipher_in->bytes > 0 ? TLS_WANT_TURN : TLS_WANT_CIPHER;
 }
 
+/* The first bytes say whether OpenSSL is needed at all: true, when it is there. */
+static bool step_first(struct tls *tls, enum tls_want *want) {
+    switch (tls_first_of(tls->cipher_in)) {
+    case FIRST_MORE:
+        *want = TLS_WANT_CIPHER;
+        return false;
+    case FIRST_HTTP:
+        *want = tls_refuse(tls, CLOSE_PLAIN_HTTP, "plain HTTP");
+        return false;
+    case FIRST_OTHER:
+        alert_put(tls, SSL_AD_UNEXPECTED_MESSAGE);
+        *want = tls_refuse(tls, CLOSE_TLS_HANDSHAKE, "not TLS");
+        return false;
+    case FIRST_ALERT:
+        *want = tls_refuse(tls, CLOSE_TLS_HANDSHAKE, "an alert and no hello");
+        return false;
+    case FIRST_TLS:
+        break;
+    }
+    if (!ssl_make(tls)) {
+        *want = tls_refuse(tls, CLOSE_NO_MEMORY, "out of memory");
+    }
+    return tls->ssl != NULL;
+}
+
 static enum tls_want step_handshake(struct tls *tls) {
+    enum tls_want want = TLS_FAILED;
+    if (tls->ssl == NULL && !step_first(tls, &want)) {
+        return want;
+    }
     errors_clear();
     int rc = SSL_do_handshake(tls->ssl);
     if (rc == 1) {
         tls->up = true;
+        meter_up(&tls->meter);
         return TLS_WANT_CIPHER;
     }
     if (SSL_get_error(tls->ssl, rc) == SSL_ERROR_WANT_READ) {
@@ -199,9 +237,7 @@ static enum tls_want step_read(struct tls *tls, struct bufq *plain_out) {
         uint32_t got;
         uint8_t *to = bufq_reserve(plain_out, 1, &got);
         if (to == NULL) {
-            tls->failed = true;
-            tls->why = CLOSE_NO_MEMORY;
-            return TLS_FAILED;
+            return tls_refuse(tls, CLOSE_NO_MEMORY, "out of memory");
         }
         size_t done = 0;
         errors_clear();
@@ -209,7 +245,7 @@ static enum tls_want step_read(struct tls *tls, struct bufq *plain_out) {
         bufq_commit(plain_out, (uint32_t)done);
         made += (uint32_t)done;
         if (rc == 1) {
-            tls->barren = 0;
+            meter_data(&tls->meter);
             continue;
         }
         switch (SSL_get_error(tls->ssl, rc)) {
@@ -275,8 +311,7 @@ enum tls_want tls_step(struct tls *tls, struct bufq *cipher_in, struct bufq *pla
     }
     tls->cipher_in = cipher_in;
     tls->cipher_out = cipher_out;
-    tls->in_left = STEP_BYTES;
-    tls->barren_left = BARREN_MAX;
+    meter_step(&tls->meter);
     enum tls_want want = tls->up ? TLS_WANT_CIPHER : step_handshake(tls);
     if (tls->up) {
         want = step_read(tls, plain_out);
@@ -323,10 +358,6 @@ enum close_reason tls_why(const struct tls *tls) {
 
 const char *tls_error(const struct tls *tls) {
     return tls->error != NULL ? tls->error : "";
-}
-
-bool tls_saw_http(const struct tls *tls) {
-    return tls->saw_http;
 }
 
 void tls_facts(const struct tls *tls, struct tls_facts *facts) {

@@ -62,7 +62,9 @@ enum tls_want {
     TLS_WANT_FLUSH,        /* cipher_out is full and more is to be made: send from it */
     TLS_WANT_ROOM,         /* plain_out is full: take from it. More may wait inside, even where
                               cipher_in is empty */
-    TLS_WANT_CIPHER        /* all input is used up: feed cipher_in */
+    TLS_WANT_CIPHER        /* all input is used up: feed cipher_in. (But for the first bytes of a
+                              connection: a record that is not whole, or what could begin HTTP.
+                              16 KiB and 5 bytes is the most, or all that there is room for) */
 };
 
 /* Facts for the log and for the request's head; valid while the machine lives. Empty before the
@@ -75,13 +77,18 @@ struct tls_facts {
 };
 
 struct tls;
-struct tls *tls_new(struct tls_context *);         /* NULL: out of memory */
+/* Cheap: OpenSSL's part is made in the step that sees the first bytes of a ClientHello. */
+struct tls *tls_new(struct tls_context *);
 void tls_free(struct tls *);
 /* Runs as far as both ends have room and the budget allows: decrypts cipher_in to plain_out up to
  * its mark, encrypts plain_in to cipher_out up to its mark, answers the handshake. Bytes that were
  * used are dropped from cipher_in and plain_in; what is made is appended to copies of the two
- * output queues. At most one handshake flight with a private key operation, and about 64 KiB each
- * way, a step.
+ * output queues.
+ * What a step may cost: about 64 KiB each way; 256 records of the peer's, of which 8 without data;
+ * one flight of a handshake, with at most one private key operation (a connection has one in all).
+ * What a peer may cost: 16 KiB of one handshake message, 64 KiB of a handshake and 8 records in it
+ * that are none of its messages; then 32 records in a row without data (key updates, alerts, offers
+ * to negotiate anew, empty ones).
  * Bounds: plain_out never passes its mark. Records are not cut short at cipher_out's mark: the one
  * that reaches it is whole (16 KiB + 22 bytes; with a mark of 32 KiB, two records go out at a
  * time), and replies to the peer's key updates come on top, at most 2 KiB; past that nothing is
@@ -95,12 +102,11 @@ enum tls_want tls_step(struct tls *, struct bufq *cipher_in, struct bufq *plain_
 void tls_end(struct tls *, struct bufq *cipher_out);
 bool tls_is_up(const struct tls *);                /* the handshake is complete */
 bool tls_is_ended(const struct tls *);             /* the peer has sent close_notify */
-/* CLOSE_TLS_HANDSHAKE, CLOSE_TLS_ERROR or CLOSE_NO_MEMORY; CLOSE_NONE while nothing failed. */
+/* CLOSE_NONE while nothing failed; then CLOSE_TLS_HANDSHAKE, CLOSE_TLS_ERROR (after it),
+ * CLOSE_TLS_FLOOD, CLOSE_NO_MEMORY, or CLOSE_PLAIN_HTTP: the first bytes are a method of HTTP and a
+ * blank. No alert was made of that: a plain answer can be read by who sent it. */
 enum close_reason tls_why(const struct tls *);
 const char *tls_error(const struct tls *);         /* text of the failure, for the log */
-/* After TLS_FAILED: the client spoke plain HTTP, and no alert was made: a plain answer can be
- * read by it. */
-bool tls_saw_http(const struct tls *);
 void tls_facts(const struct tls *, struct tls_facts *);
 /* For 421 (RFC 9110 15.5.20). True when the client named a server (SNI), its certificate here does
  * not cover host, and another certificate of the context does. host has no port; its case and a

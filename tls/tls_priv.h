@@ -75,15 +75,42 @@ struct tls_context {
     uint8_t gather[TLS_RECORD_MAX];   /* where small pieces become one record */
 };
 
+/* What a peer's bytes are, and what they may cost: meter.c. */
+struct tls_meter {
+    uint8_t head[5];            /* of the record that is under way */
+    uint8_t head_len;
+    uint16_t body_left;         /* of that record */
+    bool up;                    /* the handshake is complete */
+    bool fresh;                 /* a record was counted as barren that may yet bring data */
+    bool sealed;                /* TLS 1.2: handshake messages are encrypted from here on */
+    uint8_t message[4];         /* the head of a handshake message in the clear */
+    uint8_t message_len;
+    uint32_t message_left;      /* of its body */
+    uint32_t handshake_bytes;   /* taken before the handshake was complete */
+    uint32_t barren;            /* records without data since the last data */
+    uint32_t bytes_left, records_left, barren_left;   /* of this step */
+    const char *refused;        /* static text: OpenSSL gets no more of this */
+    enum close_reason why;
+};
+enum tls_first { FIRST_MORE, FIRST_TLS, FIRST_ALERT, FIRST_HTTP, FIRST_OTHER };
+/* What the first bytes of a connection begin. FIRST_MORE: too few of them. */
+enum tls_first tls_first_of(const struct bufq *cipher_in);
+void meter_step(struct tls_meter *);            /* a step begins */
+/* How many of the next bytes OpenSSL may have, never over the end of a record or its head; 0: none
+ * in this step, or, where it is refused, none ever. */
+uint32_t meter_room(struct tls_meter *);
+/* OpenSSL is to have these; false: it must not. */
+bool meter_take(struct tls_meter *, const struct tls *, const uint8_t *, uint32_t len);
+void meter_up(struct tls_meter *);              /* the handshake is complete */
+void meter_data(struct tls_meter *);            /* OpenSSL has given us data */
+
 struct tls {
     unsigned magic;
-    bool up, ended, end_sent, failed, flooded, saw_http;
-    SSL *ssl;
+    bool up, ended, end_sent, failed;
+    SSL *ssl;                   /* NULL before the first bytes of TLS */
     struct tls_context *context;
     struct bufq *cipher_in, *cipher_out;   /* while OpenSSL works for us; else NULL */
-    uint32_t in_left;           /* cipher bytes that this step may still take */
-    uint32_t barren;            /* messages without data since the last data */
-    uint32_t barren_left;       /* of them, how many this step may still take */
+    struct tls_meter meter;
     enum close_reason why;
     const char *error;          /* static text */
     const struct tls_site *site;

@@ -5,6 +5,7 @@
 uint16_t reply_status(enum close_reason why) {
     switch (why) {
     case CLOSE_BAD_REQUEST:
+    case CLOSE_PLAIN_HTTP:
         return 400;
     case CLOSE_NO_ROUTE:
         return 404;
@@ -44,6 +45,9 @@ uint16_t reply_status(enum close_reason why) {
 /* What each of these statuses comes with. False without memory. */
 static bool reply_fields(struct exchange *e, uint16_t status, struct head *extra) {
     struct field *added = NULL;
+    if (e->why == CLOSE_PLAIN_HTTP) {
+        extra->reason = STR("This port speaks TLS: use https");
+    }
     if (status == 308) {
         added = head_add(extra, FIELD_LOCATION, field_text(FIELD_LOCATION), str_of(e->location));
     } else if (status == 503) {

@@ -128,6 +128,17 @@ static void down_timeout(struct h1_down *s) {
     }
 }
 
+/* Plain HTTP on a TLS port: a request that is not read, and answered in plain as any other that is
+ * refused. */
+static void down_plain(struct h1_down *s) {
+    s->facts.tls = false;
+    s->facts.tls_machine = NULL;
+    if (h1_down_begin(s)) {   /* else a bare 503 goes out */
+        h1_read_bad(&s->stream->read, REFUSE_PLAIN_HTTP);
+        h1_down_publish(s);
+    }
+}
+
 static void down_run(struct task *task) {
     struct h1_down *s = container_of(task, struct h1_down, task);
     struct wire *wire = s->wire;
@@ -149,6 +160,9 @@ static void down_run(struct task *task) {
     }
     if ((ready & WIRE_UP) != 0 && s->timer_for == TIMER_NONE && s->stream == NULL) {
         h1_down_arm(s, TIMER_HEAD);   /* until then it was the handshake's time */
+    }
+    if ((ready & WIRE_PLAIN) != 0) {
+        down_plain(s);
     }
     if ((ready & WIRE_ROOM) != 0 && s->stream != NULL) {
         h1_tx_room(&s->stream->tx, s->http, &s->stream->stream, wire);

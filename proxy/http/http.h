@@ -297,8 +297,8 @@ void session_forget(struct session *);
 
 /* An answer made here: an up stream that has its head and its body at once, and takes a request
  * like any other (and drops its body). status 204, or >= 300; html body with the status' reason;
- * extra (may be NULL) gives fields to add (Location, Retry-After, Allow), copied. NULL at the
- * pool's bound, or without memory. */
+ * extra (may be NULL) gives fields to add (Location, Retry-After, Allow), copied, and, where it has
+ * one, another reason (static). NULL at the pool's bound, or without memory. */
 struct stream *local_stream_new(struct http *, uint16_t status, const struct head *extra,
                                 struct task *owner);
 

@@ -93,7 +93,8 @@ struct stream *local_stream_new(struct http *http, uint16_t status, const struct
     st->http = http;
     head_init(&st->head, &stream->arena);
     st->head.status = status;
-    st->head.reason = status_reason(status);
+    bool own = extra != NULL && extra->reason.len > 0;
+    st->head.reason = own ? extra->reason : status_reason(status);
     if (status != 204 && status != 304) {
         local_body(st, status, st->head.reason);
         st->head.body = BODY_LENGTH;

@@ -101,6 +101,9 @@ enum wire_ready {
     WIRE_LOST = 16,  /* the connection died, `why` says of what; rx still holds what came */
     WIRE_TOLD = 32,  /* the PROXY header has come: wire->told is set. Before UP, and under TLS
                         before the handshake begins */
+    WIRE_PLAIN = 64  /* instead of UP: the client speaks plain HTTP where TLS is due. What it sends
+                        is dropped; what the owner pushes goes out as it is, so that it can answer,
+                        and end. All within handshake_ms */
 };
 
 struct wire_limits {
@@ -151,6 +154,7 @@ struct wire {
     bool hung_up;                     /* the peer ended its side while rx had no room */
     bool tx_dead;                     /* the kernel takes no more: what is pushed is dropped */
     bool tls_failed;
+    bool plain;                       /* TLS was due and plain HTTP came: PLAIN was told */
     bool fin_wanted, fin_sent, end_sent, end_told, close_sent, settling;
     bool tx_reset;                    /* a send took the error of a reset */
     bool tls_waits;                   /* plain bytes may wait in tls though cipher is empty */

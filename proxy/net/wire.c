@@ -16,8 +16,8 @@ static void wire_linger_fired(struct timer *timer) {
     wire_shut(w, w->why);
 }
 
-/* Received bytes that may wait for TLS to take them. */
-#define CIPHER_MARK (64u * 1024u)
+/* Received bytes that may wait for a handshake's turn: a whole record. */
+#define HANDSHAKE_MARK (17u * 1024u)
 
 /* Sends of TLS hold records; plain ones whatever the owner pushed. */
 static void wire_queues_init(struct wire *w, struct net *net, bool tls) {
@@ -25,7 +25,7 @@ static void wire_queues_init(struct wire *w, struct net *net, bool tls) {
     bufq_init(&w->rx, limits->rx_mark, &net->copies);
     bufq_init(&w->tx, limits->tx_mark, &net->copies);
     bufq_init(&w->sending, net->records.seg_size, tls ? &net->records : &net->copies);
-    bufq_init(&w->cipher, CIPHER_MARK, &net->copies);
+    bufq_init(&w->cipher, HANDSHAKE_MARK, &net->copies);
 }
 
 static struct wire *wire_new(struct net *net, const struct wire_params *params,
@@ -220,10 +220,11 @@ void wire_shut(struct wire *w, enum close_reason why) {
 void wire_end(struct wire *w, enum close_reason why) {
     ensure_magic(w, WIRE_MAGIC);
     ensure(w->state != WIRE_CLOSING && w->state != WIRE_ENDING);
-    if (w->state != WIRE_OPEN || w->dead) {
+    if ((w->state != WIRE_OPEN && !w->plain) || w->dead) {
         wire_shut(w, why);
         return;
     }
+    timer_cancel(w->net->ring, &w->stall);   /* of a plain one: the handshake's */
     w->owner = NULL;
     w->state = WIRE_ENDING;
     list_append(&w->net->endings, &w->endings);

@@ -5,7 +5,7 @@
 #include "net/net_priv.h"
 
 static bool wire_is_tls(const struct wire *w) {
-    return w->tls != NULL;
+    return w->tls != NULL && !w->plain;
 }
 
 static enum close_reason wire_gone(const struct wire *w) {
@@ -73,7 +73,8 @@ static void wire_received(struct wire *w, struct seg *seg, uint32_t len) {
     if (w->state == WIRE_ENDING && wire_lingered(w, len)) {
         return;
     }
-    if (w->state == WIRE_CLOSING || w->dead || (w->state == WIRE_ENDING && !wire_is_tls(w))) {
+    if (w->state == WIRE_CLOSING || w->dead || w->plain ||
+        (w->state == WIRE_ENDING && !wire_is_tls(w))) {
         return;
     }
     if (w->state == WIRE_PREFACE) {
@@ -284,10 +285,22 @@ void wire_push(struct wire *w) {
 
 /* --- TLS ---------------------------------------------------------------------------------- */
 
+/* Received bytes that may wait for TLS to take them. */
+#define CIPHER_MARK (64u * 1024u)
+
 static void turn_failed(struct wire *w) {
     w->tls_failed = true;
     wire_flush(w);   /* the alert */
     wire_lost(w, tls_why(w->tls));
+}
+
+/* An alert would look like noise to a client that speaks HTTP. */
+static void turn_plain(struct wire *w) {
+    w->plain = true;
+    w->turn.lane = TASK_LIVE;
+    bufq_drop(&w->cipher, w->cipher.bytes);
+    wire_wake(w, WIRE_PLAIN);
+    read_on(w, true);
 }
 
 static void turn_up(struct wire *w) {
@@ -298,6 +311,7 @@ static void turn_up(struct wire *w) {
         stats_add(ring_stats(w->net->ring), STAT_RESUMED, 1);
     }
     w->turn.lane = TASK_LIVE;
+    w->cipher.mark = CIPHER_MARK;
     wire_up(w);
 }
 
@@ -357,6 +371,10 @@ void wire_turn_run(struct task *task) {
         return;
     }
     w->tls_waits = want != TLS_WANT_CIPHER;
+    if (want == TLS_FAILED && tls_why(w->tls) == CLOSE_PLAIN_HTTP) {
+        turn_plain(w);
+        return;
+    }
     if (want == TLS_FAILED) {
         turn_failed(w);
         return;

@@ -78,7 +78,7 @@ static bool gyre_begin(struct play *play) {
              "[backend app]\n%s%s%s",
              has(s->global, "drain_timeout") ? "" : "drain_timeout = 2s\n", or_empty(s->global),
              play->faulted != NULL ? "access_log = /tmp/gyre-script.log\n" : "",
-             s->tls ? "certificate = toy.pem\nkey = toy.key\n" : "",
+             s->tls || s->tls_port ? "certificate = toy.pem\nkey = toy.key\n" : "",
              s->bare ? "" : "backend = app\n", or_empty(s->listener),
              s->servers != NULL ? s->servers : "server = {app}\n", or_empty(s->backend),
              or_empty(s->more));

@@ -37,6 +37,7 @@ struct script {
     const char *global, *listener, *backend, *more;   /* additions to the ini, by section */
     const char *servers;                          /* instead of "server = {app}" */
     bool tls;                                     /* the client speaks it */
+    bool tls_port;                                /* only the listener does */
     bool bare;                                    /* the listener has no backend */
     const struct script_step *steps;
 };

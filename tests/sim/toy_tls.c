@@ -244,7 +244,7 @@ void tls_context_free(struct tls_context *context) {
 struct tls {
     struct tls_context *context;
     uint32_t sent_count, received_count;
-    bool hello_sent, up, ended, end_sent, failed, saw_http;
+    bool hello_sent, up, ended, end_sent, failed;
     enum close_reason why;
     const char *error;
     char server_name[256];
@@ -277,10 +277,18 @@ static enum tls_want fail(struct tls *tls, struct bufq *cipher_out, const char *
     tls->failed = true;
     tls->why = tls->up ? CLOSE_TLS_ERROR : CLOSE_TLS_HANDSHAKE;
     tls->error = error;
-    if (!tls->saw_http) {
-        seal(tls, cipher_out, TOY_ALERT, "", 0);
-    }
+    seal(tls, cipher_out, TOY_ALERT, "", 0);
     return TLS_FAILED;
+}
+
+/* As the real one: a method of HTTP and a blank; while it may be one, nothing is used up. */
+static bool is_http(const uint8_t *bytes, uint32_t len, bool *whole) {
+    uint32_t i = 0;
+    while (i < len && i < 20 && bytes[i] >= 'A' && bytes[i] <= 'Z') {
+        i++;
+    }
+    *whole = i >= 3 && i < len && bytes[i] == ' ';
+    return *whole || (i > 0 && i == len);
 }
 
 /* True when the held bytes are all out. */
@@ -324,6 +332,12 @@ static enum tls_want step_read(struct tls *tls, struct bufq *cipher_in, struct b
         }
         uint8_t record[TOY_RECORD_MAX];
         uint32_t have = bufq_read(cipher_in, record, sizeof record);
+        bool whole;
+        if (!tls->hello_sent && is_http(record, have, &whole)) {
+            tls->failed = whole;
+            tls->why = whole ? CLOSE_PLAIN_HTTP : CLOSE_NONE;
+            return whole ? TLS_FAILED : TLS_WANT_CIPHER;
+        }
         uint32_t size = toy_record_size(record, have);
         if (size == 0 || (size != UINT32_MAX && size > have)) {
             return TLS_WANT_CIPHER;
@@ -333,7 +347,6 @@ static enum tls_want step_read(struct tls *tls, struct bufq *cipher_in, struct b
         }
         uint8_t plain[TOY_PAYLOAD_MAX];
         enum toy_type type = TOY_ALERT;
-        tls->saw_http = !tls->up && record[0] >= 'A' && record[0] <= 'Z';
         int len = size == UINT32_MAX
                       ? -1
                       : toy_record_open(record, tls->received_count++, true, plain, &type);
@@ -411,10 +424,6 @@ enum close_reason tls_why(const struct tls *tls) {
 
 const char *tls_error(const struct tls *tls) {
     return tls->error != NULL ? tls->error : "";
-}
-
-bool tls_saw_http(const struct tls *tls) {
-    return tls->failed && tls->saw_http;
 }
 
 void tls_facts(const struct tls *tls, struct tls_facts *facts) {

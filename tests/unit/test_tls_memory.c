@@ -237,23 +237,6 @@ static void without_memory_resumed12(void **state) {
     scene_fails_everywhere(&(struct scene){.version = TLS1_2_VERSION, .resumed = true});
 }
 
-static void without_memory_for_a_machine(void **state) {
-    (void)state;
-    memory_arm(UINT64_MAX, false);
-    memory.on = true;
-    tls_free(tls_new(site.context));
-    memory.on = false;
-    uint64_t all = memory.asked;
-    assert_true(all > 2);
-    for (uint64_t i = 0; i < all; i++) {
-        memory_arm(i, false);
-        memory.on = true;
-        assert_null(tls_new(site.context));
-        memory.on = false;
-        assert_int_equal(ERR_peek_error(), 0);
-    }
-}
-
 /* A key that can not be made now is made at the next call; until then the old one serves. */
 static void without_memory_for_a_ticket_key(void **state) {
     (void)state;
@@ -297,7 +280,6 @@ int main(void) {
     }
     memory_arm(UINT64_MAX, false);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(without_memory_for_a_machine),
         cmocka_unit_test(without_memory_tls13),
         cmocka_unit_test(without_memory_tls12),
         cmocka_unit_test(without_memory_sni),
