@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "doc.h"
 #include "flags.h"
+#include "notify.h"
 #include "plan.h"
 #include "worker.h"
 
@@ -156,7 +157,7 @@ static void stop(struct process *p, const char *signal_name) {
         _exit(1);
     }
     p->stopping = true;
-    sd_notify(0, "STOPPING=1\nSTATUS=finishing what is in flight");
+    notify_tell("STOPPING=1\nSTATUS=finishing what is in flight");
     log_info("%s: finishing what is in flight, %llu s at most", signal_name,
              (unsigned long long)p->plan->conf->global.drain_timeout_ms / 1000);
     workers_drain(p);
@@ -195,7 +196,7 @@ static uint64_t now_ms(void) {
 static void tick(struct process *p) {
     tls_tickets_rotate(p->plan->tickets, now_ms() / 1000);
     if (p->stopping) {
-        sd_notify(0, "WATCHDOG=1");
+        notify_tell("WATCHDOG=1");
         return;
     }
     bool alive = true;
@@ -206,7 +207,7 @@ static void tick(struct process *p) {
         worker_ping(&p->workers[i]);
     }
     if (alive) {
-        sd_notify(0, "WATCHDOG=1");
+        notify_tell("WATCHDOG=1");
     }
 }
 
@@ -257,7 +258,9 @@ static void tell_ready(const struct process *p) {
     }
     log_info("gyre %s is ready: %u worker%s, at most %u clients", GYRE_VERSION, p->started,
              p->started == 1 ? "" : "s", p->plan->process_limit.max);
-    sd_notifyf(0, "READY=1\nSTATUS=serving with %u workers", p->started);
+    char ready[64];
+    snprintf(ready, sizeof ready, "READY=1\nSTATUS=serving with %u workers", p->started);
+    notify_tell(ready);
 }
 
 static int serve(struct plan *plan) {
@@ -267,6 +270,7 @@ static int serve(struct plan *plan) {
     if (p.watched && watchdog_us / 3000 < TICK_MS) {
         p.tick_ms = (int)(watchdog_us / 3000) + 1;
     }
+    notify_open();
     p.signal_fd = block_signals();
     p.event_fd = eventfd(0, EFD_CLOEXEC);
     if (!plan_listen(plan) || !drop_privileges(plan)) {
@@ -278,11 +282,14 @@ static int serve(struct plan *plan) {
     if (ok) {
         tell_ready(&p);
         run(&p);
-        log_info("stopped");
     } else {
         workers_drain(&p);
     }
     workers_join(&p);
+    if (ok) {
+        log_info("stopped");
+    }
+    notify_close();
     mem_free(p.workers);
     mem_free(p.beats);
     close(p.signal_fd);

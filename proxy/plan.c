@@ -181,6 +181,27 @@ static struct client_counts *clients_new(const struct plan *plan,
                              global->trusted_proxy_count);
 }
 
+/* So many more, so that it is the connection limit that is met first. */
+#define SPARE 64u
+
+/* Each client uses one connection to a server, and leaves one behind that is not up yet where it
+ * goes away; idle ones are counted for the whole process. Never more than descriptors allow. */
+static void bounds_init(struct plan *plan) {
+    uint64_t clients = 0, servers = 0;
+    uint32_t half = plan->process_limit.max;
+    for (uint32_t i = 0; i < plan->conf->listener_count; i++) {
+        clients += plan->limits[i].max;
+    }
+    clients = clients < half ? clients : half;
+    for (uint32_t i = 0; i < plan->conf->backend_count; i++) {
+        const struct conf_backend *backend = &plan->conf->backends[i];
+        servers += (uint64_t)backend->keepalive * backend->server_count;
+    }
+    servers += 2 * clients;
+    plan->bounds.clients = (uint32_t)clients + SPARE;
+    plan->bounds.servers = (uint32_t)(servers < half ? servers : half) + SPARE;
+}
+
 /* A client may need a second descriptor, to its server: half of what there is may be clients. */
 static void limits_init(struct plan *plan) {
     uint32_t descriptors = sys_raise_nofile();
@@ -211,6 +232,7 @@ struct plan *plan_new(const struct conf *conf, struct conf_errors *errors) {
     plan->log_is_file = check_log(conf, errors);
     plan_log(plan);
     limits_init(plan);
+    bounds_init(plan);
     plan->registry = registry_new(conf, plan->worker_count);
     plan->generation = generation_new(conf, plan->registry);
     if (errors->count > errors_before) {

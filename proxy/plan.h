@@ -18,6 +18,13 @@ struct plan_socket {
     uint16_t port;
 };
 
+/* What one worker's pools may hand out: none of them can grow without end, and no client that was
+ * accepted finds one at its bound because of other clients. */
+struct plan_bounds {
+    uint32_t clients;     /* connections, requests, exchanges: the kernel may give all to one */
+    uint32_t servers;     /* connections to servers: in use, abandoned while dialling, idle */
+};
+
 struct plan {
     const struct conf *conf;
     uint32_t worker_count;
@@ -25,6 +32,7 @@ struct plan {
     struct connection_limit *limits;             /* one per listener, all below process_limit */
     struct connection_limit process_limit;
     struct client_counts **clients;              /* one per listener */
+    struct plan_bounds bounds;
     struct tls_certificate ***certificates;      /* per listener */
     struct tls_tickets *tickets;
     struct plan_socket *sockets;

@@ -1,6 +1,7 @@
 /* One thread, one ring: builds its rooms in order and drains them in reverse. */
 #include "worker.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -55,9 +56,14 @@ static void door_session(struct door *door, int fd) {
 
 static void door_run(struct task *task) {
     struct door *door = container_of(task, struct door, task);
-    for (int fd; (fd = listener_take(door->listener)) >= 0;) {
+    for (int fd; http_has_room(&door->worker->http);) {
+        fd = listener_take(door->listener);
+        if (fd < 0) {
+            return;
+        }
         door_session(door, fd);
     }
+    listener_hold(door->listener);
 }
 
 static void doors_open(struct worker *w) {
@@ -146,6 +152,9 @@ static void drained_fired(struct timer *timer) {
         ring_stop(w->ring);
         return;
     }
+    if (over && now >= w->hurry_ms) {
+        accesslog_abandon(&w->log);   /* nothing but the log is left, and nobody reads it */
+    }
     timer_arm(w->ring, &w->drained, DRAINED_MS);
 }
 
@@ -230,6 +239,11 @@ static bool rooms_make(struct worker *w) {
     accesslog_init(&w->log, w->ring, plan_open_log(w->plan), w->plan->log_is_file,
                    w->plan->log_whole_lines);
     exchanges_init(&w->exchanges, &w->http, &w->upstream, w->plan->generation, &w->log);
+    /* A wire is on its way out some turns longer than its session. */
+    const struct plan_bounds *bounds = &w->plan->bounds;
+    net_bound(&w->net, bounds->clients + 2 * bounds->servers);
+    http_bound(&w->http, bounds->clients, bounds->servers);
+    exchanges_bound(&w->exchanges, bounds->clients);
     timer_init(&w->drained, drained_fired);
     timer_init(&w->deadline, deadline_fired);
     doors_open(w);
@@ -265,7 +279,7 @@ void worker_unmake(struct worker *w) {
 
 static void *worker_main(void *arg) {
     struct worker *w = arg;
-    if (!worker_make(w, w->plan, w->index, &(struct ring_params){0})) {
+    if (!worker_make(w, w->plan, w->index, &w->ring_params)) {
         worker_tell(w, WORKER_FAILED);
         return NULL;
     }
@@ -284,7 +298,8 @@ bool worker_start(struct worker *w, struct plan *plan, uint32_t index, int event
     w->index = index;
     w->event_fd = event_fd;
     sem_init(&w->joined, 0, 0);
-    return pthread_create(&w->thread, NULL, worker_main, w) == 0;
+    errno = pthread_create(&w->thread, NULL, worker_main, w);   /* it does not set it itself */
+    return errno == 0;
 }
 
 void worker_join(struct worker *w) {

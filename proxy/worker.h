@@ -16,6 +16,7 @@ struct worker {
     uint32_t index;
     struct plan *plan;
     int event_fd;                         /* written when the state changes */
+    struct ring_params ring_params;       /* set before the start, where not the defaults */
     sem_t joined;                         /* the main thread will post no more */
     _Atomic int state;                    /* enum worker_state */
     _Atomic uint64_t beats;               /* pings answered */
@@ -44,7 +45,7 @@ struct worker {
  * connection: every pool's live count is 0. */
 bool worker_make(struct worker *, struct plan *, uint32_t index, const struct ring_params *);
 void worker_unmake(struct worker *);
-/* Starts the thread; its state says how it went. False: no thread could be made. */
+/* Starts the thread; its state says how it went. False: no thread could be made, errno says why. */
 bool worker_start(struct worker *, struct plan *, uint32_t index, int event_fd);
 /* By the main thread, while the state is RUNNING. */
 void worker_drain(struct worker *);

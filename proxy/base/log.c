@@ -2,22 +2,29 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/str.h"
 
+#define LIMIT_MS 1000u
+
 static struct {
     pthread_mutex_t lock;   /* nobody waits inside it, so nobody waits long for it */
     bool journal, quiet;
     bool torn;              /* the last write was short: its line has no end */
+    bool socket;
+    bool own;               /* fd is a description of ours, and non-blocking */
+    int fd;
     uint64_t dropped;       /* lines since the last one that was written */
-} log_state = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} log_state = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = STDERR_FILENO};
 
 /* JOURNAL_STREAM names the device and inode of the stream that the service manager made; whoever
  * started us may have put something else there and kept the variable (systemd.exec(5)). */
@@ -35,27 +42,51 @@ static bool stderr_is_journal(void) {
     return str_eq((struct str){name, t.len}, str_of(stream));
 }
 
+/* Other processes may write to the same pipe or terminal, and a terminal says that it is writable
+ * while a part of a line fits: only a non-blocking write is sure not to wait. O_NONBLOCK belongs to
+ * the description that we share with them, so we open one of our own. Not of a file, whose offset
+ * is shared and shall be. */
+static void stderr_open(void) {
+    struct stat st;
+    int fd = -1;
+    bool known = fstat(STDERR_FILENO, &st) == 0;
+    if (log_state.own) {
+        close(log_state.fd);
+    }
+    if (known && (S_ISFIFO(st.st_mode) || isatty(STDERR_FILENO))) {
+        fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    }
+    log_state.socket = known && S_ISSOCK(st.st_mode);
+    log_state.own = fd >= 0;
+    log_state.fd = fd >= 0 ? fd : STDERR_FILENO;
+}
+
 void log_init(bool quiet) {
     log_state.journal = stderr_is_journal();
     log_state.quiet = quiet;
+    stderr_open();
 }
 
-/* poll(2) says of a pipe that it is writable when PIPE_BUF bytes fit, so a line that is shorter
- * can not block, as long as the lock keeps other threads out. POLLERR: its reader is gone, and
- * writing would raise SIGPIPE. */
+/* poll(2) says of a pipe that it is writable when PIPE_BUF bytes fit, so that a line which is
+ * shorter goes whole. POLLERR: its reader is gone, and writing would raise SIGPIPE. */
 static bool stderr_has_room(void) {
-    struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
+    struct pollfd fd = {.fd = log_state.fd, .events = POLLOUT};
     return poll(&fd, 1, 0) == 1 && fd.revents == POLLOUT;
+}
+
+static ssize_t bytes_write(const char *p, size_t len) {
+    return log_state.socket ? send(log_state.fd, p, len, MSG_DONTWAIT | MSG_NOSIGNAL)
+                            : write(log_state.fd, p, len);
 }
 
 static bool line_write(const char *p, size_t len) {
     if (!stderr_has_room()) {
         return false;
     }
-    if (log_state.torn && write(STDERR_FILENO, "\n", 1) != 1) {
+    if (log_state.torn && bytes_write("\n", 1) != 1) {
         return false;
     }
-    ssize_t written = write(STDERR_FILENO, p, len);
+    ssize_t written = bytes_write(p, len);
     log_state.torn = written > 0 && (size_t)written < len;
     return written == (ssize_t)len;
 }
@@ -144,13 +175,33 @@ void log_info(const char *fmt, ...) {
     va_end(args);
 }
 
+/* A moment that is further ahead than a limit ever sets is of another clock (a test's world). */
 bool log_limit_pass(struct log_limit *limit, uint64_t now_ms, uint32_t *held) {
-    if (now_ms < limit->next_ms) {
-        limit->held++;
+    uint64_t next = atomic_load(&limit->next_ms);
+    if ((now_ms < next && next - now_ms <= LIMIT_MS) ||
+        !atomic_compare_exchange_strong(&limit->next_ms, &next, now_ms + LIMIT_MS)) {
+        atomic_fetch_add(&limit->held, 1);
         return false;
     }
-    *held = limit->held;
-    limit->held = 0;
-    limit->next_ms = now_ms + 1000;
+    *held = atomic_exchange(&limit->held, 0);
     return true;
+}
+
+void log_warn_limited(struct log_limit *limit, uint64_t now_ms, const char *fmt, ...) {
+    char message[LOG_LINE_MAX];
+    uint32_t held;
+    va_list args;
+    if (!log_limit_pass(limit, now_ms, &held)) {
+        return;
+    }
+    int saved = errno;
+    va_start(args, fmt);
+    vsnprintf(message, sizeof message, fmt, args);
+    va_end(args);
+    errno = saved;
+    if (held == 0) {
+        log_warn("%s", message);
+    } else {
+        log_warn("%s (%u times more since the last such line)", message, held);
+    }
 }

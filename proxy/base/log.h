@@ -2,6 +2,7 @@
 #ifndef GYRE_BASE_LOG_H
 #define GYRE_BASE_LOG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -22,11 +23,15 @@ void log_warn(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* For what may happen ten thousand times a second: true at most once a second for each limit, with
- * the number of calls that were held back since in *held. now_ms is the ring's clock. */
+ * the number of calls that were held back since in *held. now_ms is the ring's clock. All rings may
+ * share one (a static one), so that the process says it once a second and not each of them. */
 struct log_limit {
-    uint64_t next_ms;
-    uint32_t held;
+    _Atomic uint64_t next_ms;
+    _Atomic uint32_t held;
 };
 bool log_limit_pass(struct log_limit *, uint64_t now_ms, uint32_t *held);
+/* A warning within a limit; it says how many were held back since the last one. */
+void log_warn_limited(struct log_limit *, uint64_t now_ms, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 #endif

@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <time.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "exchange/exchange_priv.h"
 
@@ -18,6 +19,57 @@
 
 static void write_start(struct accesslog *log);
 
+/* --- Lines that are lost ------------------------------------------------------------------ */
+
+/* Those of all rings, since it was last said. */
+static _Atomic uint64_t lost_count;
+static struct log_limit lost_said;
+
+static void lost_say(const struct accesslog *log, const char *more) {
+    unsigned long long count = atomic_exchange(&lost_count, 0);
+    if (count > 0) {
+        log_warn("access log: %llu line%s dropped: %s%s", count, count == 1 ? "" : "s",
+                 log->why == 0 ? "nobody reads it" : strerror(log->why), more);
+    }
+}
+
+static void lost_tell(const struct accesslog *log, bool again) {
+    uint32_t held;
+    if (atomic_load(&lost_count) > 0 &&
+        log_limit_pass(&lost_said, ring_now_ms(log->ring), &held)) {
+        lost_say(log, again ? "; it can be written again" : "");
+    }
+}
+
+static void lost_add(struct accesslog *log, uint32_t lines, int why) {
+    stats_add(ring_stats(log->ring), STAT_LOG_DROPPED, lines);
+    atomic_fetch_add(&lost_count, lines);
+    log->why = why;
+    lost_tell(log, false);
+}
+
+static uint32_t lines_in(const char *from, const char *to) {
+    uint32_t count = 0;
+    for (; from < to; from++) {
+        count += *from == '\n';
+    }
+    return count;
+}
+
+/* No space, or a pipe without a reader: what is in hand is given up; what comes later is tried
+ * anew, so that the log goes on by itself. */
+static void write_failed(struct accesslog *log, int err) {
+    uint32_t off = log->writing_off;
+    if (off == log->writing_len) {
+        return;
+    }
+    uint32_t lost = lines_in(log->writing + (off > 0 ? off : 1), log->writing + log->writing_len);
+    log->torn = off == 0 || log->writing[off - 1] != '\n';
+    lost -= log->torn && off > 0 && log->writing[off] == '\n';   /* it will get that one yet */
+    log->writing_off = log->writing_len;
+    lost_add(log, lost, err);
+}
+
 static void take_next(struct accesslog *log) {
     if (log->next_fd < 0) {
         return;
@@ -28,21 +80,23 @@ static void take_next(struct accesslog *log) {
     log->fd = log->next_fd;
     log->next_fd = -1;
     log->owned = true;
+    log->torn = false;
 }
 
 static void accesslog_done(struct op *op, int res, struct seg *seg, bool armed) {
     (void)seg;
     (void)armed;
     struct accesslog *log = container_of(op, struct accesslog, write);
-    if (res <= 0 && res != -EINTR && res != -EAGAIN) {
-        uint32_t lost = 0;   /* no space, or nobody reads: these lines are gone, and told of */
-        for (uint32_t i = log->writing_off; i < log->writing_len; i++) {
-            lost += log->writing[i] == '\n';
-        }
-        stats_add(ring_stats(log->ring), STAT_LOG_DROPPED, lost);
-        log->writing_off = log->writing_len;
-    } else if (res > 0) {
+    if (res > 0) {
         log->writing_off += (uint32_t)res;
+        lost_tell(log, true);
+    } else if (res == -EAGAIN) {
+        /* Full, and non-blocking, as somebody else has made it who shares it with us: nothing tells
+         * of its room, so it is asked again now and then. */
+        timer_arm(log->ring, &log->flush, FLUSH_MS);
+        return;
+    } else if (res != -EINTR) {
+        write_failed(log, res == 0 ? EIO : res == -ECANCELED ? 0 : -res);
     }
     write_start(log);
 }
@@ -68,9 +122,11 @@ static void write_start(struct accesslog *log) {
         char *empty = log->writing;
         log->writing = log->filling;
         log->writing_len = log->filling_len;
-        log->writing_off = 0;
+        /* Every buffer begins with a newline, which goes along after a line that has none. */
+        log->writing_off = log->torn && log->writing_len > 1 ? 0 : 1;
+        log->torn = log->torn && log->writing_off == 1;
         log->filling = empty;
-        log->filling_len = 0;
+        log->filling_len = 1;
     }
     if (log->writing_len > log->writing_off) {
         op_write(log->ring, &log->write, log->fd, log->writing + log->writing_off,
@@ -85,11 +141,21 @@ static void flush_fired(struct timer *timer) {
 bool accesslog_flush(struct accesslog *log) {
     write_start(log);
     return log->fd < 0 ||
-           (op_idle(&log->write) && log->filling_len == 0 && log->writing_off == log->writing_len);
+           (op_idle(&log->write) && log->filling_len == 1 && log->writing_off == log->writing_len);
 }
 
 void accesslog_abandon(struct accesslog *log) {
-    log->filling_len = 0;
+    if (log->fd < 0) {
+        return;
+    }
+    uint32_t lost = lines_in(log->filling + 1, log->filling + log->filling_len);
+    log->filling_len = 1;
+    if (lost > 0) {
+        lost_add(log, lost, 0);
+    }
+    if (op_idle(&log->write)) {
+        write_failed(log, 0);
+    }
     op_cancel(log->ring, &log->write);
 }
 
@@ -98,6 +164,8 @@ static void accesslog_buffers(struct accesslog *log) {
     if (log->fd >= 0 && log->filling == NULL) {
         log->filling = mem_alloc(ACCESSLOG_BYTES);
         log->writing = mem_alloc(ACCESSLOG_BYTES);
+        log->filling[0] = log->writing[0] = '\n';
+        log->filling_len = log->writing_len = log->writing_off = 1;
     }
 }
 
@@ -125,6 +193,7 @@ void accesslog_reopen(struct accesslog *log, int fd) {
 void accesslog_fini(struct accesslog *log) {
     ensure(op_idle(&log->write));
     timer_cancel(log->ring, &log->flush);
+    lost_say(log, "");
     take_next(log);
     if (log->owned && log->fd >= 0) {
         (void)sys_close(log->fd);
@@ -224,7 +293,7 @@ void accesslog_write(struct accesslog *log, const struct exchange *e) {
         write_start(log);
     }
     if (log->filling_len + LINE_MAX_BYTES > ACCESSLOG_BYTES) {
-        stats_add(ring_stats(log->ring), STAT_LOG_DROPPED, 1);
+        lost_add(log, 1, 0);
         return;
     }
     struct text text = text_on(log->filling + log->filling_len, LINE_MAX_BYTES - 1);

@@ -1,4 +1,5 @@
 /* The life of an exchange: out of the inbox, through its steps, into the log. */
+#include "base/log.h"
 #include "exchange/exchange_priv.h"
 
 /* Steps run at one go; an exchange that finds ever more to do lets others have their turn. */
@@ -94,12 +95,25 @@ static void exchange_late(struct timer *timer) {
     task_wake(e->room->ring, &e->task);
 }
 
+/* The pool is at its bound: an answer without an exchange, and its line in the log. */
+static void exchange_shed(struct exchanges *room, struct stream *down) {
+    static struct log_limit said;   /* of all rings */
+    log_warn_limited(&said, ring_now_ms(room->ring),
+                     "answering 503: the pool of exchanges is at its bound");
+    struct head *request = stream_take_head(down);
+    struct exchange e = {.room = room, .down = down, .request = request, .why = CLOSE_NO_MEMORY,
+                         .client = request->conn->client, .began_us = down->began_us};
+    e.status = reply_status(e.why);
+    reply_bare(down, e.status);
+    accesslog_write(room->log, &e);
+    stats_end(ring_stats(room->ring), CLOSE_NO_MEMORY);
+    down->ops->release(down, CLOSE_NONE);
+}
+
 static void exchange_new(struct exchanges *room, struct stream *down) {
     struct exchange *e = pool_get(&room->pool);
     if (e == NULL) {
-        reply_bare(down, reply_status(CLOSE_NO_MEMORY));
-        stats_end(ring_stats(room->ring), CLOSE_NO_MEMORY);
-        down->ops->release(down, CLOSE_NONE);
+        exchange_shed(room, down);
         return;
     }
     *e = (struct exchange){.magic = EXCHANGE_MAGIC, .step = STEP_head, .room = room,
@@ -127,6 +141,10 @@ void exchanges_init(struct exchanges *room, struct http *http, struct upstream *
     task_init(&room->front, front_run);
     list_init(&room->inbox.streams);
     room->inbox.task = &room->front;
+}
+
+void exchanges_bound(struct exchanges *room, uint32_t count) {
+    room->pool.live_max = count;
 }
 
 uint32_t exchanges_running(const struct exchanges *room) {

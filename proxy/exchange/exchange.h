@@ -44,6 +44,8 @@ struct accesslog {
     int next_fd;                 /* after reopening: used when the write in flight is done */
     char *filling, *writing;     /* two buffers of ACCESSLOG_BYTES */
     uint32_t filling_len, writing_len, writing_off;
+    bool torn;                   /* the last line that was written has no end */
+    int why;                     /* errno of the lines lost last; 0: the file took nothing */
     struct op write;
     struct timer flush;
 };
@@ -76,6 +78,8 @@ struct exchanges {
 };
 void exchanges_init(struct exchanges *, struct http *, struct upstream *, struct generation *,
                     struct accesslog *);
+/* The most exchanges at a time (0: any number); requests above are answered 503. */
+void exchanges_bound(struct exchanges *, uint32_t count);
 uint32_t exchanges_running(const struct exchanges *);
 void exchanges_fini(struct exchanges *);     /* none may be running */
 

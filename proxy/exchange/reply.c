@@ -63,8 +63,8 @@ static bool reply_fields(struct exchange *e, uint16_t status, struct head *extra
 
 void reply_bare(struct stream *down, uint16_t status) {
     struct head head;
-    head_init(&head, &down->arena);
-    head.status = status;
+    struct field field;
+    head_init_bare(&head, &field, status);
     down->ops->send_head(down, &head);
 }
 

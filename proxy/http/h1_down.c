@@ -1,4 +1,5 @@
 /* HTTP/1 with a client: a session reads requests one by one, a stream is one of them. */
+#include "base/log.h"
 #include "http/h1_down_priv.h"
 
 const size_t h1_down_size = sizeof(struct h1_down);
@@ -70,6 +71,10 @@ static void down_dead(struct h1_down *s, enum close_reason why) {
 
 /* The request that has come is not read, and its client hears why. */
 static void down_starve(struct h1_down *s) {
+    static struct log_limit said;   /* of all rings */
+    log_warn_limited(&said, ring_now_ms(s->http->ring),
+                     "answering 503: the pool of requests is at its bound, or there is no memory");
+    stats_add(ring_stats(s->http->ring), STAT_RESPONSES, 1);
     h1_write_bare(&s->wire->tx, 503, ring_http_date(s->http->ring));
     stats_end(ring_stats(s->http->ring), CLOSE_NO_MEMORY);
     down_close(s, CLOSE_NO_MEMORY);

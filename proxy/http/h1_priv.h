@@ -116,7 +116,7 @@ struct h1_response {
 /* How the body of a response is framed for this client; old: of HTTP/1.0. */
 enum h1_framing h1_write_framing(const struct head *, bool head_only, bool old);
 void h1_write_response(struct bufq *tx, const struct head *, const struct h1_response *);
-/* A response of which there is nothing but its status, the last one of its connection. */
+/* A response that is made without memory, the last one of its connection. */
 void h1_write_bare(struct bufq *tx, uint16_t status, struct str date);
 /* The size line of a chunk; and the last chunk, with its trailers (may be NULL). */
 void h1_write_chunk_line(struct bufq *tx, uint32_t len);

@@ -442,7 +442,7 @@ struct session *h1_up_new(struct http *http, const struct up_params *params,
     ensure_magic(http, HTTP_MAGIC);
     struct h1_up *s = pool_get(&http->ups);
     if (s == NULL) {
-        http->net->why = CLOSE_NO_MEMORY;
+        http->net->refused = CLOSE_NO_MEMORY;
         return NULL;
     }
     *s = (struct h1_up){.session = {.magic = SESSION_MAGIC, .ops = &up_session_ops,

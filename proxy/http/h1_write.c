@@ -196,8 +196,8 @@ void h1_write_response(struct bufq *tx, const struct head *head, const struct h1
 
 void h1_write_bare(struct bufq *tx, uint16_t status, struct str date) {
     struct head head;
-    head_init(&head, NULL);   /* it gets no fields */
-    head.status = status;
+    struct field field;
+    head_init_bare(&head, &field, status);
     h1_write_response(tx, &head, &(struct h1_response){.framing = H1_TX_NONE, .close = true,
                                                        .date = date});
 }

@@ -118,6 +118,18 @@ void head_init(struct head *head, struct arena *arena) {
     *head = (struct head){.arena = arena, .minor = 1};
 }
 
+void head_init_bare(struct head *head, struct field *field, uint16_t status) {
+    head_init(head, NULL);
+    head->status = status;
+    if (status == 503) {
+        *field = (struct field){.id = FIELD_RETRY_AFTER, .name = field_text(FIELD_RETRY_AFTER),
+                                .value = STR("5")};
+        head->fields = field;
+        head->field_count = head->field_cap = 1;
+        head->seen = UINT64_C(1) << FIELD_RETRY_AFTER;
+    }
+}
+
 struct field *head_add(struct head *head, enum field_id id, struct str name, struct str value) {
     if (head->field_count == head->field_cap) {
         uint32_t cap = head->field_cap == 0 ? FIELDS_FIRST : head->field_cap * 2;

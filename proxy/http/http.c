@@ -24,6 +24,17 @@ void http_fini(struct http *http) {
     http->magic = 0;
 }
 
+void http_bound(struct http *http, uint32_t clients, uint32_t servers) {
+    ensure_magic(http, HTTP_MAGIC);
+    http->downs.live_max = http->down_streams.live_max = http->locals.live_max = clients;
+    http->ups.live_max = http->up_streams.live_max = servers;
+}
+
+bool http_has_room(const struct http *http) {
+    const struct pool *downs = &http->downs;
+    return (downs->live_max == 0 || downs->live < downs->live_max) && net_has_room(http->net);
+}
+
 void http_drain(struct http *http) {
     ensure_magic(http, HTTP_MAGIC);
     http->draining = true;

@@ -125,6 +125,9 @@ struct head {
 };
 
 void head_init(struct head *, struct arena *);
+/* The head of an answer that needs no memory: a status, and the field, kept by the caller, without
+ * which it is not complete. */
+void head_init_bare(struct head *, struct field *, uint16_t status);
 /* Adds a field at the end. The strings must live as long as the arena (or be static). NULL without
  * memory: the arena has failed. */
 struct field *head_add(struct head *, enum field_id, struct str name, struct str value);
@@ -267,6 +270,11 @@ struct http {
 };
 void http_init(struct http *, struct ring *, struct net *);
 void http_fini(struct http *);
+/* The most client sessions and server sessions at a time (0: any number). A session has one stream
+ * at a time, a stream one answer made here: a request that was taken is never without either. */
+void http_bound(struct http *, uint32_t clients, uint32_t servers);
+/* False when h1_down_new would be refused. */
+bool http_has_room(const struct http *);
 /* All down sessions: no new request after those that run, idle ones end at once. */
 void http_drain(struct http *);
 /* All down sessions, at once. */
@@ -289,7 +297,8 @@ struct up_params {
     struct str preface;                  /* bytes that go before the first request; copied */
     bool once;                           /* it serves one request, and says so to the server */
 };
-/* Dials a server. NULL when a pool is at its bound. The owner is woken when it is up, or dead. */
+/* Dials a server. NULL when that can not be: net->refused says why. The owner is woken when it is
+ * up, or dead. */
 struct session *h1_up_new(struct http *, const struct up_params *, struct task *owner);
 /* The holder of an up session lets go of it, in any state, once: it is freed, at once or when its
  * message has ended. */

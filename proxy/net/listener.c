@@ -21,7 +21,6 @@ struct listener {
     struct timer resume;
     int *waiting;             /* accepted, not yet taken: a queue */
     uint32_t head, count, cap;
-    struct log_limit said;
 };
 
 /* How many more the tightest of the limits allows. */
@@ -90,17 +89,27 @@ static void listener_arm(struct listener *l) {
     op_accept(l->net->ring, &l->accept, l->fd, many);
 }
 
-static void listener_pause(struct listener *l, const char *cause) {
+enum cause { CAUSE_LIMIT, CAUSE_KERNEL, CAUSE_MEMORY, CAUSE_FAILED, CAUSE_COUNT };
+
+static void listener_pause(struct listener *l, enum cause cause) {
+    static const char *const texts[CAUSE_COUNT] = {
+        "max_connections is reached (or what descriptors allow)",
+        "out of descriptors or memory", "a pool is at its bound", "accept failed",
+    };
+    static struct log_limit said[CAUSE_COUNT];   /* of all listeners of all rings */
     if (!l->paused) {
         l->paused = true;
         stats_add(ring_stats(l->net->ring), STAT_ACCEPT_PAUSED, 1);
-        uint32_t held;
-        if (log_limit_pass(&l->said, ring_now_ms(l->net->ring), &held)) {
-            log_warn("not accepting for the moment: %s", cause);
-        }
+        log_warn_limited(&said[cause], ring_now_ms(l->net->ring),
+                         "not accepting for the moment: %s", texts[cause]);
     }
     op_cancel(l->net->ring, &l->accept);
     timer_arm(l->net->ring, &l->resume, PAUSE_MS);
+}
+
+void listener_hold(struct listener *l) {
+    ensure_magic(l, LISTENER_MAGIC);
+    listener_pause(l, CAUSE_MEMORY);
 }
 
 /* What came before the limit was seen waits here, unserved, as it would in the backlog. */
@@ -110,11 +119,17 @@ int listener_take(struct listener *l) {
         return -1;
     }
     if (!limit_take(l->limit)) {
-        listener_pause(l, "max_connections is reached (or what descriptors allow)");
+        listener_pause(l, CAUSE_LIMIT);
         return -1;
     }
     stats_add(ring_stats(l->net->ring), STAT_ACCEPTED, 1);
-    return waiting_pop(l);
+    int fd = waiting_pop(l);
+    if (l->paused && l->count == 0 && limit_headroom(l->limit) > 0 && op_idle(&l->accept)) {
+        l->paused = false;   /* all that were here are in, and there is room */
+        timer_cancel(l->net->ring, &l->resume);
+        listener_arm(l);
+    }
+    return fd;
 }
 
 static void listener_join(struct listener *l) {
@@ -136,7 +151,11 @@ static void listener_failed(struct listener *l, int err) {
         return;   /* that client is gone: the next one (accept(2)) */
     }
     bool ours = err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM;
-    listener_pause(l, ours ? "out of descriptors or memory" : "accept failed");
+    if (ours && l->net->relief != NULL) {
+        l->net->is_short = true;
+        task_wake(l->net->ring, l->net->relief);
+    }
+    listener_pause(l, ours ? CAUSE_KERNEL : CAUSE_FAILED);
 }
 
 static void listener_accept_done(struct op *op, int res, struct seg *seg, bool armed) {
@@ -160,23 +179,21 @@ static void listener_accept_done(struct op *op, int res, struct seg *seg, bool a
     if (op_idle(&l->accept) && !l->paused && limit_headroom(l->limit) > l->count) {
         listener_arm(l);
     } else if (op_idle(&l->accept) && !l->paused) {
-        listener_pause(l, "max_connections is reached (or what descriptors allow)");
+        listener_pause(l, CAUSE_LIMIT);
     }
 }
 
 static void listener_resume_fired(struct timer *timer) {
     struct listener *l = container_of(timer, struct listener, resume);
-    if (limit_headroom(l->limit) <= l->count || !op_idle(&l->accept)) {
-        if (l->count > 0 && limit_headroom(l->limit) > 0) {
-            task_wake(l->net->ring, l->owner);
-        }
+    bool room = limit_headroom(l->limit) > 0;
+    if (l->count > 0 && room) {
+        task_wake(l->net->ring, l->owner);   /* those that are here first, then others */
+    }
+    if (l->count > 0 || !room || !op_idle(&l->accept)) {
         timer_arm(l->net->ring, &l->resume, PAUSE_MS);
         return;
     }
     l->paused = false;
-    if (l->count > 0) {
-        task_wake(l->net->ring, l->owner);
-    }
     listener_arm(l);
 }
 

@@ -55,6 +55,15 @@ void net_fini(struct net *net) {
     net->magic = 0;
 }
 
+void net_bound(struct net *net, uint32_t wires) {
+    net->wires.live_max = wires;
+    net->sendvs.live_max = wires;
+}
+
+bool net_has_room(const struct net *net) {
+    return net->wires.live_max == 0 || net->wires.live < net->wires.live_max;
+}
+
 uint32_t net_wires(const struct net *net) {
     return net->wires.live;
 }

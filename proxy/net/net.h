@@ -50,12 +50,23 @@ struct net {
     struct list_node sends;          /* wires with a send in flight, oldest first */
     struct list_node endings;        /* wires that end by themselves (WIRE_ENDING) */
     struct timer sweep;              /* looks at `sends` for peers that take nothing */
-    uint8_t why;                     /* enum close_reason: of the last NULL that wire_dial gave */
+    uint8_t refused;                 /* enum close_reason: why the last wire could not be had */
+    uint32_t closing;                /* wires on their way out: each gives a descriptor back */
+    /* Where descriptors run out somebody may have some to spare: relief is woken when an accept was
+     * refused one (then is_short is set), and, while somebody has `wanted`, when one is back. */
+    struct task *relief;
+    uint32_t wanted;
+    bool is_short;
 };
 
 void net_init(struct net *, struct ring *);
 /* It must be empty. */
 void net_fini(struct net *);
+/* The most wires at a time (0: any number); what else the room hands out goes with a wire, and is
+ * bounded by it and by its marks. */
+void net_bound(struct net *, uint32_t wires);
+/* False when wire_accept would be refused. */
+bool net_has_room(const struct net *);
 uint32_t net_wires(const struct net *);
 /* True when no wire is left, and no listener whose accept is still in flight. */
 bool net_is_empty(const struct net *);
@@ -76,6 +87,8 @@ struct listener *listener_new(struct net *, int fd, struct connection_limit *, s
 /* The next accepted connection, -1 when there is none that may be served. It is counted in the
  * limit; the wire that is made of it (wire_params.limit) counts it off again when it closes. */
 int listener_take(struct listener *);
+/* The owner can not serve another one now: pauses, and wakes the owner when it looks again. */
+void listener_hold(struct listener *);
 /* Stops accepting, and frees itself when its op is idle; owner forgotten. What was accepted and
  * not taken is closed. */
 void listener_shut(struct listener *);
@@ -182,8 +195,8 @@ struct wire {
     uint32_t lingered;                /* bytes that came in WIRE_ENDING */
 };
 
-/* Both return a wire that reads at once, or NULL at a bound or without memory (the fd is closed
- * then; with a reset where its client has too many; net->why says why a dial was not begun).
+/* Both return a wire that reads at once, or NULL (net->refused says why: at a bound, no memory, no
+ * descriptor, no such family; the fd is closed then, with a reset where its client has too many).
  * Results come by waking owner. owner may be changed by wire_own at any time. */
 struct wire *wire_accept(struct net *, const struct wire_params *, struct task *owner);
 struct wire *wire_dial(struct net *, const struct wire_params *, struct task *owner);

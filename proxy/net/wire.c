@@ -32,8 +32,8 @@ static struct wire *wire_new(struct net *net, const struct wire_params *params,
                              struct task *owner, int fd) {
     ensure_magic(net, NET_MAGIC);
     struct wire *w = pool_get(&net->wires);
+    net->refused = CLOSE_NO_MEMORY;
     if (w == NULL) {
-        net->why = CLOSE_NO_MEMORY;
         return NULL;
     }
     *w = (struct wire){
@@ -109,11 +109,23 @@ void wire_begin(struct wire *w) {
     wire_read(w);
 }
 
+static enum close_reason socket_why(int err) {
+    switch (err) {
+    case EMFILE:
+    case ENFILE:
+        return CLOSE_NO_DESCRIPTOR;
+    case ENOBUFS:
+    case ENOMEM:
+        return CLOSE_NO_MEMORY;
+    default:
+        return CLOSE_CONNECT_REFUSED;   /* a family that this machine does not speak */
+    }
+}
+
 struct wire *wire_dial(struct net *net, const struct wire_params *params, struct task *owner) {
     int fd = sys_socket(params->to->sa.any.sa_family);
     if (fd < 0) {
-        bool memory = fd == -ENOBUFS || fd == -ENOMEM;
-        net->why = memory ? CLOSE_NO_MEMORY : CLOSE_NO_DESCRIPTOR;
+        net->refused = (uint8_t)socket_why(-fd);
         return NULL;
     }
     struct wire *w = wire_new(net, params, owner, fd);
@@ -208,6 +220,7 @@ void wire_shut(struct wire *w, enum close_reason why) {
     w->owner = NULL;
     w->dead = true;
     w->state = WIRE_CLOSING;
+    w->net->closing++;
     list_remove(&w->endings);
     w->why = (uint8_t)why;
     wire_stop(w);
@@ -279,6 +292,10 @@ static void wire_free(struct wire *w) {
     }
     w->magic = 0;
     pool_put(&net->wires, w);
+    net->closing--;
+    if (net->wanted > 0) {
+        task_wake(net->ring, net->relief);
+    }
 }
 
 static void wire_end_done(struct op *op, int res, struct seg *seg, bool armed) {

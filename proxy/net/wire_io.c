@@ -149,7 +149,7 @@ void wire_pull(struct wire *w) {
 
 static void wire_start_send(struct wire *w) {
     struct net *net = w->net;
-    struct sendv *v = w->sending.count == 1 ? NULL : pool_get(&net->sendvs);
+    struct sendv *v = w->sending.count > 1 ? pool_get(&net->sendvs) : NULL;
     if (v == NULL) {   /* one piece, or no memory to name them all */
         const uint8_t *p = bufq_front(&w->sending, &w->asked);
         op_send(net->ring, &w->op_tx, w->fd, p, w->asked);
@@ -267,6 +267,13 @@ void wire_tx_done(struct op *op, int res, struct seg *seg, bool armed) {
     wire_join(w);
 }
 
+/* Of the ring's receive buffers the last ones are in use. Those that go into a send now would come
+ * home when its peer takes it, or when the sweep sees that it does not: too late for others. */
+static bool buffers_are_tight(const struct wire *w) {
+    const struct segpool *pool = ring_receive_pool(w->net->ring);
+    return pool->live_max != 0 && pool->live_max - pool->live <= pool->live_max / 16;
+}
+
 void wire_push(struct wire *w) {
     ensure_magic(w, WIRE_MAGIC);
     if (w->tx_dead || w->dead) {
@@ -275,6 +282,9 @@ void wire_push(struct wire *w) {
             wire_tell_room(w, true);
         }
         return;
+    }
+    if (buffers_are_tight(w)) {
+        bufq_settle(&w->tx);
     }
     wire_send(w);
     if (bufq_room(&w->tx) == 0) {

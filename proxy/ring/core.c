@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/ensure.h"
+#include "base/log.h"
 #include "ring/ring_priv.h"
 
 #define CORE_MAGIC 0x676e6972u   /* "ring" */
@@ -63,6 +64,13 @@ void core_turn_run(struct ring_core *core) {
     post_queue_run(&core->posts);
     timer_wheel_run(&core->timers, core->now_ms);
     task_lanes_run(&core->tasks);
+}
+
+void core_no_buffers(const struct ring_core *core) {
+    static struct log_limit said;   /* of all rings */
+    log_warn_limited(&said, core->now_ms,
+                     "receiving waits: all %u receive buffers of a worker are in use",
+                     core->receive.live_max);
 }
 
 uint64_t core_turn_wait_us(struct ring_core *core) {

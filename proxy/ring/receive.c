@@ -131,6 +131,10 @@ void receive_settle(struct ring *ring) {
         return;
     }
     window_fill(ring);
+    /* Not where the window alone was empty for a moment: the pool has filled it again. */
+    if (window->empty_count > 0 && !list_empty(&window->starved)) {
+        core_no_buffers(&ring->core);
+    }
     /* Each may take a buffer at once; one more than there are would only come back. */
     uint32_t buffers = window->size - window->empty_count;
     for (; buffers > 0; buffers--) {

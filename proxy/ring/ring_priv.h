@@ -94,6 +94,8 @@ void core_fini(struct ring_core *);
  * and wait for at most core_turn_wait_us. */
 void core_turn_begin(struct ring_core *, uint64_t now_us, uint64_t wall_us);
 void core_turn_run(struct ring_core *);
+/* The pool of receive buffers is at its bound and somebody waits for one: said, once a second. */
+void core_no_buffers(const struct ring_core *);
 /* 0: do not block; TIMER_NEVER: no timer is armed. */
 uint64_t core_turn_wait_us(struct ring_core *);
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/ensure.h"
+#include "base/log.h"
 #include "ring/uring_priv.h"
 
 /* Linux 6.15; liburing 2.9 does not name them yet. Without them an idle ring counts as waiting
@@ -73,7 +74,10 @@ static void uring_enter(struct ring *ring, uint64_t wait_us) {
                                 ring->enter_flags | IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG,
                                 (void *)&arg, sizeof arg));
     if (io_uring_cq_has_overflow(&ring->uring)) {
+        static struct log_limit said;   /* of all rings */
         stats_add(&ring->core.stats, STAT_CQ_OVERFLOW, 1);
+        log_warn_limited(&said, ring->core.now_ms,
+                         "the completion queue was full for a moment; the kernel keeps the rest");
     }
 }
 

@@ -59,39 +59,76 @@ static struct str lease_preface(const struct lease *lease, uint8_t to[PROXYPROTO
     return (struct str){(const char *)to, len};
 }
 
-static bool lease_dial(struct lease *lease) {
+/* To the server that was picked. */
+static void lease_dial(struct lease *lease) {
     struct upstream *room = lease->room;
     uint8_t preface[PROXYPROTO_WRITE_MAX];
     struct up_params params = {.to = &lease->server->addr, .limits = &lease->backend->limits,
                                .preface = lease_preface(lease, preface),
                                .once = lease->server->send_proxy != CONF_PROXY_NO};
-    lease->session = h1_up_new(room->http, &params, &lease->dialed);
-    if (lease->session == NULL) {
-        return false;
-    }
-    stats_add(ring_stats(room->ring), STAT_DIALED, 1);
     lease->state = LEASE_WAITING;
-    return true;
+    lease->session = h1_up_new(room->http, &params, &lease->dialed);
+    if (lease->session != NULL) {
+        stats_add(ring_stats(room->ring), STAT_DIALED, 1);
+        return;
+    }
+    enum close_reason why = room->http->net->refused;
+    bool short_of = why == CLOSE_NO_DESCRIPTOR || why == CLOSE_NO_MEMORY;
+    if (!short_of || !relief_wait(lease)) {
+        stats_add(ring_stats(room->ring), STAT_DIAL_FAILED, 1);
+        lease_fail(lease, why);
+    }
+}
+
+/* Of what we lack, the next server's connection would lack as well. */
+static bool lease_is_over(const struct lease *lease) {
+    return lease->why == CLOSE_NO_DESCRIPTOR || lease->why == CLOSE_NO_MEMORY;
 }
 
 /* Picks the next server and gets as far with it as can be without waiting. */
 static void lease_next(struct lease *lease, const struct server *avoid, enum close_reason last) {
-    struct server *server = balance_pick(lease->room, lease->backend, lease->tried, avoid);
-    if (server == NULL || lease->tries >= lease->backend->server_count) {
-        lease_fail(lease, last);
+    for (;;) {
+        struct server *server = balance_pick(lease->room, lease->backend, lease->tried, avoid);
+        if (server == NULL || lease->tries >= lease->backend->server_count) {
+            lease_fail(lease, last);
+            return;
+        }
+        lease->server = server;
+        lease->tries++;
+        if (server->index < LEASE_TRIES_MAX) {
+            lease->tried |= (uint64_t)1 << server->index;
+        }
+        count_request(lease, 1);
+        if (!lease->fresh && lease_reuse(lease)) {
+            return;
+        }
+        lease_dial(lease);
+        if (lease->state != LEASE_FAILED) {
+            return;
+        }
+        count_request(lease, -1);
+        if (lease_is_over(lease)) {
+            return;
+        }
+        last = lease->why;
+    }
+}
+
+void lease_again(struct lease *lease) {
+    if (!lease->fresh && lease_reuse(lease)) {
+        task_wake(lease->room->ring, lease->owner);
         return;
     }
-    lease->server = server;
-    lease->tries++;
-    if (server->index < LEASE_TRIES_MAX) {
-        lease->tried |= (uint64_t)1 << server->index;
+    lease_dial(lease);
+    if (lease->state == LEASE_FAILED) {
+        count_request(lease, -1);
+        if (!lease_is_over(lease)) {
+            lease_next(lease, NULL, lease->why);
+        }
     }
-    count_request(lease, 1);
-    if ((!lease->fresh && lease_reuse(lease)) || lease_dial(lease)) {
-        return;
+    if (lease->state != LEASE_WAITING) {
+        task_wake(lease->room->ring, lease->owner);
     }
-    count_request(lease, -1);
-    lease_fail(lease, lease->room->http->net->why);
 }
 
 /* The dial has ended, well or not. */
@@ -99,12 +136,13 @@ static void lease_dialed_run(struct task *task) {
     struct lease *lease = container_of(task, struct lease, dialed);
     struct upstream *room = lease->room;
     struct session *session = lease->session;
-    if (lease->state != LEASE_WAITING || (!session->up && !session->dead)) {
+    if (lease->state != LEASE_WAITING || session == NULL || (!session->up && !session->dead)) {
         return;
     }
     bool dead = session->dead;
-    bool ready = !dead && session->ops->slots(session) > 0;   /* then but for memory it opens */
-    /* Up, and of no use: the server has ended it at once, or spoke first. The pool has it then. */
+    /* Up, and of no use: the server has ended it at once, or spoke first; or there is no memory for
+     * a stream. The pool has it then. */
+    bool ready = !dead && session->ops->slots(session) > 0;
     enum close_reason why = ready         ? CLOSE_NO_MEMORY
                             : session->up ? CLOSE_BACKEND_CLOSED
                                           : (enum close_reason)session->why;
@@ -146,7 +184,10 @@ void lease_end(struct lease *lease, enum close_reason why) {
     }
     if (lease->state == LEASE_READY || lease->state == LEASE_WAITING) {
         count_request(lease, -1);
-        local_server_give(lease_local(lease), lease->session);
+        relief_forget(lease);
+        if (lease->session != NULL) {
+            local_server_give(lease_local(lease), lease->session);
+        }
         lease->session = NULL;
     }
     lease->state = LEASE_NONE;
@@ -161,6 +202,9 @@ void upstream_init(struct upstream *room, struct http *http, struct registry *re
                               .registry = registry, .ring_index = ring_index};
     sys_random(&room->luck, sizeof room->luck);
     room->luck |= 1;
+    list_init(&room->wanting);
+    task_init(&room->relief, relief_run);
+    http->net->relief = &room->relief;
     room->backends = mem_zero(registry->backend_count * sizeof *room->backends);
     for (uint32_t i = 0; i < registry->backend_count; i++) {
         struct backend *backend = &registry->backends[i];
@@ -189,6 +233,8 @@ void upstream_fini(struct upstream *room) {
     ensure_magic(room, UPSTREAM_MAGIC);
     ensure(room->leases == 0);
     each_server(room, local_server_fini);
+    room->http->net->relief = NULL;
+    task_cancel(room->ring, &room->relief);
     for (uint32_t i = 0; i < room->registry->backend_count; i++) {
         mem_free(room->backends[i].servers);
     }

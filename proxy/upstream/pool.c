@@ -80,6 +80,32 @@ static void keep(struct local_server *local, struct session *session) {
     }
 }
 
+static struct local_server *idlest(struct upstream *room) {
+    struct local_server *best = NULL;
+    for (uint32_t i = 0; i < room->registry->backend_count; i++) {
+        for (uint32_t k = 0; k < room->registry->backends[i].server_count; k++) {
+            struct local_server *local = &room->backends[i].servers[k];
+            struct list_node *first = list_first(&local->idle);
+            if (first != NULL && (best == NULL || session_at(first)->since_ms <
+                                                      session_at(best->idle.next)->since_ms)) {
+                best = local;
+            }
+        }
+    }
+    return best;
+}
+
+bool idle_evict(struct upstream *room) {
+    struct local_server *local = idlest(room);
+    if (local == NULL) {
+        return false;
+    }
+    struct session *session = session_at(local->idle.next);
+    idle_remove(local, session);
+    session_forget(session);
+    return true;
+}
+
 /* One of our sessions has changed: it is up and idle now, or dead. */
 static void sessions_changed(struct task *task) {
     struct local_server *local = container_of(task, struct local_server, task);

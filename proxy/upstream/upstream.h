@@ -61,6 +61,8 @@ struct upstream {
     uint64_t luck;                           /* state of a small generator, for balancing */
     uint32_t leases;                         /* asked for and not ended */
     bool draining;
+    struct list_node wanting;                /* leases that wait for a descriptor to come home */
+    struct task relief;                      /* the net's: descriptors are short, or came home */
 };
 
 void upstream_init(struct upstream *, struct http *, struct registry *, uint32_t ring_index);
@@ -83,7 +85,8 @@ struct lease {
     struct backend *backend;
     struct server *server;          /* the one picked last */
     struct stream *stream;          /* with READY; owned as the lease is; lease_end releases it */
-    struct session *session;        /* while dialling */
+    struct session *session;        /* while dialling; NULL while there is no descriptor to dial */
+    struct list_node want;          /* then: in the room's list */
     struct task *owner;
     struct task dialed;
     const struct client_told *told; /* of its pick */
@@ -108,7 +111,8 @@ struct pick {
 /* Asks for a connection to one of the backend's servers. On return the state is READY (a kept
  * connection; never at a server with send_proxy), FAILED (why), or WAITING: then owner is woken
  * when it is one of the others. Refused and late connections are tried at the other servers, each
- * once, before FAILED. */
+ * once, before FAILED. Where no descriptor is left to dial with, idle connections of this ring are
+ * closed, to whichever server, and it is tried again. */
 void lease_ask(struct lease *, struct upstream *, struct backend *, const struct pick *,
                struct task *owner);
 /* Any time, synchronous, in every state, also twice. READY: releases the stream, with `why` (NONE:

@@ -34,6 +34,18 @@ struct session *local_server_take(struct local_server *);
 /* A session that its lease lets go of, in whatever state it is. */
 void local_server_give(struct local_server *, struct session *);
 
+/* Closes the connection of this ring that has been idle longest; false when none is. */
+bool idle_evict(struct upstream *);
+
+/* relief.c: what to do where descriptors, or a pool, run out. */
+void relief_run(struct task *);
+/* The lease waits, if any connection is closing or idle: relief_run tries again. */
+bool relief_wait(struct lease *);
+void relief_forget(struct lease *);
+
+/* lease.c: one that has waited for a descriptor tries its server again; its owner is woken. */
+void lease_again(struct lease *);
+
 /* balance.c: picks a server that is not in `tried` (a set of indexes); NULL: none is left. */
 struct server *balance_pick(struct upstream *, struct backend *, uint64_t tried,
                             const struct server *avoid);

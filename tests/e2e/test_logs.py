@@ -206,7 +206,8 @@ def test_a_log_that_nobody_reads_holds_nothing_up():
     gyre = harness.Gyre(f"[global]\naccess_log = stdout\nworkers = 1\ndrain_timeout = 300ms\n"
                         f"[listener web]\nbind = {harness.address_text(address)}\nbackend = app\n"
                         f"[backend app]\nserver = {harness.address_text(Origin().address)}\n",
-                        stdout=writer)
+                        stdout=writer,
+                        expect=[r"access log: \d+ lines? dropped: nobody reads it"])
     with Client(address) as client:
         for i in range(2000):
             equal(client.ask("GET", f"/{i}").status, 200, "status")

@@ -27,6 +27,7 @@ static bool worker_is(const struct worker *w, enum worker_state state) {
 
 static bool lab_thread(struct lab *lab, uint32_t i) {
     struct worker *w = &lab->workers[i];
+    w->ring_params = lab->ring_params;
     if (!worker_start(w, lab->plan, i, lab->event_fd)) {
         return false;
     }

@@ -12,7 +12,7 @@
 #include "sim/peer.h"
 
 #define READ_MAX 65536u
-#define POLLED_MAX 1024u
+#define POLLED_MAX 8192u
 
 struct socket_peer {
     struct peer peer;

@@ -40,6 +40,8 @@ struct sim_params {
     uint32_t latency_us;              /* one way, drawn from 0..this for each flight (TCP) */
     uint32_t pipe_min, pipe_max;      /* bytes that one direction holds: drawn for each */
     uint32_t fd_max;                  /* descriptors of gyre's side */
+    uint32_t backlog_max;             /* of any listener, as net.core.somaxconn; 0: as asked for */
+    bool writes_wait;                 /* op_write takes nothing: a pipe that nobody reads */
     uint32_t stall_ms, late_us;       /* bounds of STALL and SLOW_PEER, of LATE and STARVE */
     uint16_t chance[SIM_FAULT_COUNT]; /* in 10,000; 0: off */
 };
@@ -61,6 +63,7 @@ void sim_free(struct sim *);
  * number; text says what they are ("2 sockets, 1 op"). */
 uint32_t sim_leaks(const struct sim *, char *text, uint32_t cap);
 
+uint32_t sim_descriptors(const struct sim *);
 /* Faults may be switched while the world runs. */
 struct sim_params *sim_params(struct sim *);
 uint64_t sim_hits(const struct sim *, enum sim_fault);

@@ -61,7 +61,8 @@ struct sim_listener *sim_listener_new(struct sim *sim, const struct addr *addr, 
                                       bool reuseport) {
     struct sim_listener *l = mem_zero(sizeof *l);
     l->addr = *addr;
-    l->backlog = backlog;
+    uint32_t max = sim->params.backlog_max;
+    l->backlog = max != 0 && max < backlog ? max : backlog;
     l->reuseport = reuseport;
     list_init(&l->queue);
     if (addr->sa.any.sa_family != AF_UNIX && addr_port(addr) == 0) {

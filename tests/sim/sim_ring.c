@@ -18,7 +18,7 @@ struct sim_op {
     unsigned events;
     int result;                       /* of a connect, due at due_us; of a watch that fails */
     uint64_t due_us;
-    bool late_drawn;
+    bool late_drawn, starved;
     uint64_t hold_us;                 /* a late completion: not before */
     bool finished;                    /* its last completion is in the queue */
 };
@@ -222,6 +222,18 @@ static void end_break_told(struct sim_end *end) {
     end->error = 0;
 }
 
+/* -ENOBUFS, which the ring keeps to itself: once, until a buffer is there for it. */
+static void starve(struct ring *ring, struct sim_op *s) {
+    if (s->starved) {
+        return;
+    }
+    s->starved = true;
+    stats_add(&ring->core.stats, STAT_NO_BUFFERS, 1);
+    if (ring->core.receive.live >= ring->core.receive.live_max) {
+        core_no_buffers(&ring->core);
+    }
+}
+
 static void attempt_recv(struct ring *ring, struct sim_op *s, struct sim_fd *f) {
     struct sim *sim = ring->sim;
     struct sim_end *end = f->end;
@@ -229,9 +241,10 @@ static void attempt_recv(struct ring *ring, struct sim_op *s, struct sim_fd *f) 
         ring->starved_until_us = sim->now_us + 1 + sim_draw(sim, sim->params.late_us);
     }
     if (!has_buffer(ring)) {
-        stats_add(&ring->core.stats, STAT_NO_BUFFERS, 1);
+        starve(ring, s);
         return;
     }
+    s->starved = false;
     struct seg *seg = seg_new(&ring->core.receive);
     if (seg == NULL) {
         stats_add(&ring->core.stats, STAT_NO_BUFFERS, 1);
@@ -374,6 +387,9 @@ static uint64_t op_ready_us(const struct ring *ring, const struct sim_op *s) {
     case OP_ACCEPT_ONE:
         now = f->listener->queued > 0;
         break;
+    case OP_WRITE:
+        now = !sim->params.writes_wait;
+        break;
     case OP_CONNECT:
         return s->due_us > sim->now_us ? s->due_us : sim->now_us;
     case OP_WATCH:
@@ -437,6 +453,9 @@ static bool op_is_held(struct ring *ring, struct sim_op *s) {
 static void op_look(struct ring *ring, struct sim_op *s) {
     struct sim *sim = ring->sim;
     bool ready = op_ready_us(ring, s) <= sim->now_us;
+    if (s->op->kind == OP_RECV && !ready && sim_end_readable(s->file->end)) {
+        starve(ring, s);
+    }
     if (s->finished || (!ready && !op_is_cancelled(s)) || op_is_held(ring, s)) {
         return;
     }

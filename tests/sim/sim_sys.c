@@ -52,6 +52,10 @@ void sim_fd_close(struct sim *sim, int fd) {
     }
 }
 
+uint32_t sim_descriptors(const struct sim *sim) {
+    return sim->fd_open;
+}
+
 void sim_fd_put(struct sim_fd *f) {
     ensure(f->op_count > 0);
     if (--f->op_count == 0 && f->gone) {

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <pty.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,7 @@ static void capture(bool is_socket) {
     assert_int_equal(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
     close(fds[1]);
     t.reader = fds[0];
+    log_init(false);
     assert_int_equal(fcntl(t.reader, F_SETFL, O_NONBLOCK), 0);
 }
 
@@ -183,6 +185,95 @@ static void test_socket_full(void **state) {
     reader_that_sleeps(true);
 }
 
+/* A terminal that nobody reads takes parts of lines, and says that it is writable until it is full:
+ * a blocking write would wait there. */
+static void test_terminal_full(void **state) {
+    (void)state;
+    int master, slave;
+    char text[900];
+    memset(text, 'y', sizeof(text));
+    text[899] = '\0';
+    assert_int_equal(openpty(&master, &slave, NULL, NULL, NULL), 0);
+    t.stderr_was = dup(STDERR_FILENO);
+    assert_int_equal(dup2(slave, STDERR_FILENO), STDERR_FILENO);
+    log_init(false);
+    alarm(20);                         /* that it comes back is the test */
+    for (int i = 0; i < 1000; i++) {
+        log_info("%03d %s", i, text);
+    }
+    assert_int_equal(fcntl(slave, F_GETFL) & O_NONBLOCK, 0);   /* the others' writes still wait */
+    t.reader = master;
+    assert_int_equal(fcntl(master, F_SETFL, O_NONBLOCK), 0);
+    size_t torn = 0, lines = 0;
+    for (int left = 1000; left > 0 && *captured() != '\0'; left--) {
+        for (const char *at = t.got; (at = strstr(at, "gyre: ")) != NULL; at++) {
+            lines++;
+        }
+    }
+    log_info("awake");
+    const char *got = captured();
+    torn = strstr(got, "were dropped, as nobody read them\r\n") != NULL;
+    const char *awake = strstr(got, "gyre: awake\r\n");
+    alarm(0);
+    restore();
+    close(slave);
+    assert_true(lines > 0 && lines < 1000);
+    assert_int_equal(torn, 1);
+    assert_non_null(awake);
+}
+
+static volatile bool filling;
+
+static void *fill(void *arg) {
+    char text[4096] = "";
+    int fd = *(int *)arg;
+    while (filling) {
+        (void)!write(fd, text, sizeof(text));
+    }
+    return NULL;
+}
+
+/* Another process writes to the same pipe, and may fill it between our look and our line. */
+static void test_shared_pipe_full(void **state) {
+    (void)state;
+    char text[900];
+    pthread_t other;
+    memset(text, 'y', sizeof(text));
+    text[899] = '\0';
+    capture(false);
+    int shared = dup(STDERR_FILENO);
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", shared);
+    int theirs = open(path, O_WRONLY | O_NONBLOCK);
+    assert_true(theirs >= 0);
+    filling = true;
+    assert_int_equal(pthread_create(&other, NULL, fill, &theirs), 0);
+    alarm(20);
+    for (int i = 0; i < 20000; i++) {
+        char some[4096];
+        log_info("%03d %s", i, text);
+        if (i % 16 == 0) {
+            (void)!read(t.reader, some, sizeof(some));
+        }
+    }
+    alarm(0);
+    filling = false;
+    pthread_join(other, NULL);
+    char some[4096];
+    while (read(t.reader, some, sizeof(some)) > 0) {
+    }
+    log_info("awake");
+    const char *got = captured();
+    const char *awake = strstr(got, "gyre: awake\n");
+    bool told = strstr(got, "lines of this log were dropped") != NULL;
+    assert_int_equal(fcntl(STDERR_FILENO, F_GETFL) & O_NONBLOCK, 0);
+    restore();
+    close(shared);
+    close(theirs);
+    assert_non_null(awake);
+    assert_true(told);
+}
+
 /* The default of SIGPIPE ends the process: were the line written, this test would not come back. */
 static void test_reader_gone(void **state) {
     (void)state;
@@ -245,6 +336,62 @@ static void test_limit(void **state) {
     assert_int_equal(held, 2);
     assert_true(log_limit_pass(&limit, 5000, &held));
     assert_int_equal(held, 0);
+    assert_false(log_limit_pass(&limit, 5000, &held));
+    assert_true(log_limit_pass(&limit, 100, &held));   /* a clock that began anew */
+    assert_int_equal(held, 1);
+}
+
+static struct log_limit shared_limit;
+static _Atomic uint32_t passes, held_sum;
+
+static void *ask(void *arg) {
+    (void)arg;
+    for (uint64_t ms = 0; ms < 10000; ms++) {
+        uint32_t held;
+        if (log_limit_pass(&shared_limit, 5000 + ms, &held)) {
+            passes++;
+            held_sum += held;
+        }
+    }
+    return NULL;
+}
+
+/* A limit that threads share passes once a second in all, and forgets none. */
+static void test_limit_of_all(void **state) {
+    (void)state;
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, ask, NULL), 0);
+        if (i == 0) {
+            pthread_join(threads[0], NULL);
+            assert_int_equal(passes, 10);
+            shared_limit.next_ms = 0;
+            passes = 0;
+        }
+    }
+    for (int i = 1; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    held_sum += shared_limit.held;
+    assert_true(passes >= 10);
+    assert_int_equal(held_sum + passes + 10, 40000);
+}
+
+static void test_limited_warning(void **state) {
+    (void)state;
+    struct log_limit limit = {0};
+    capture(false);
+    for (uint64_t ms = 1; ms < 2500; ms++) {
+        errno = 17;
+        log_warn_limited(&limit, ms, "short of %s", "room");
+        assert_int_equal(errno, 17);
+    }
+    const char *got = captured();
+    restore();
+    assert_string_equal(
+        got, "gyre: warning: short of room\n"
+             "gyre: warning: short of room (999 times more since the last such line)\n"
+             "gyre: warning: short of room (999 times more since the last such line)\n");
 }
 
 int main(void) {
@@ -252,8 +399,10 @@ int main(void) {
         cmocka_unit_test(test_plain),       cmocka_unit_test(test_quiet),
         cmocka_unit_test(test_journal),     cmocka_unit_test(test_not_text),
         cmocka_unit_test(test_long),        cmocka_unit_test(test_pipe_full),
-        cmocka_unit_test(test_socket_full), cmocka_unit_test(test_reader_gone),
+        cmocka_unit_test(test_socket_full), cmocka_unit_test(test_terminal_full),
+        cmocka_unit_test(test_shared_pipe_full), cmocka_unit_test(test_reader_gone),
         cmocka_unit_test(test_threads),     cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_limit_of_all), cmocka_unit_test(test_limited_warning),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
