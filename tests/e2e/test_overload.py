@@ -20,6 +20,9 @@ from wire import Client, Origin
 
 ACCEPT_SHORT = "not accepting for the moment: out of descriptors"
 DIAL_SHORT = "answering 503: no descriptor is left to dial"
+# All clients of these tests have one address, and ask for long.
+ONE_CLIENT = "max_connections_per_client = 100000\n"
+LONG_LIFE = "max_requests = 1000000000\n"
 
 
 def said_at_most_once_a_second(gyre, text, began):
@@ -62,12 +65,14 @@ def ended(front, deadline):
 def test_accept_without_descriptors():
     for stop in (False, True):
         origin = held_origin()
-        front = Front(origin.address, expect=[ACCEPT_SHORT])
+        front = Front(origin.address, listener="max_connections = 1000", expect=[ACCEPT_SHORT])
         began = time.monotonic()
         owed = Client(front.address)
         owed.request("GET", "/held")
         origin.wait_requests(1)
         descriptors_left(front.gyre, 0)
+        # The accept that waits was asked for under the limit before (Linux): it gets one more.
+        idle = Client(front.address)
         late = [Client(front.address) for _ in range(50)]   # the kernel's queue takes them
         for client in late:
             client.request("GET", "/late")
@@ -77,6 +82,7 @@ def test_accept_without_descriptors():
         for client in late:
             client.expect_open()
         said_at_most_once_a_second(front.gyre, ACCEPT_SHORT, began)
+        idle.close()
         if stop:
             deadline = terminate(front)
             origin.release.set()
@@ -173,7 +179,7 @@ def test_a_small_limit_of_descriptors():
     more = "".join(f"[route r{i}]\npath = /{i}\nbackend = b{i}\n[backend b{i}]\n"
                    f"server = {harness.address_text(o.address)}\nkeepalive_timeout = 10m\n"
                    for i, o in enumerate(origins))
-    with Front(origins[0].address, more=more, preexec=limit,
+    with Front(origins[0].address, more=more, preexec=limit, listener=ONE_CLIENT,
                expect=["not accepting for the moment"]) as front:
         failures = []
 
@@ -210,7 +216,7 @@ def front_with_log(where, origin, **options):
     front.address = harness.free_address()
     front.gyre = harness.Gyre(
         f"[global]\naccess_log = {where}\nworkers = 1\n[listener web]\n"
-        f"bind = {harness.address_text(front.address)}\nbackend = app\n"
+        f"bind = {harness.address_text(front.address)}\nbackend = app\n{LONG_LIFE}"
         f"[backend app]\nserver = {harness.address_text(origin.address)}\n", **options)
     return front
 
@@ -340,7 +346,7 @@ def test_log_that_is_not_read_for_a_while():
 def test_log_whose_reader_dies():
     """Another one comes: it gets the lines from then on, without a signal."""
     fifo = Fifo()
-    front = front_with_log(fifo.path, Origin(), expect=[DROPPED + "Broken pipe"])
+    front = front_with_log(fifo.path, Origin(), expect=[DROPPED])
     ask_for(front, 0.2)
     fifo.close()
     ask_for(front, 0.6)
@@ -450,9 +456,9 @@ def test_messages_that_nobody_reads():
 @alone
 @within(180)
 def test_a_herd():
-    """5,000 connects while gyre stands still, at a backlog of 64, more than may be in at once: the
+    """1,200 connects while gyre stands still, at a backlog of 64, more than may be in at once: the
     kernel drops most, and the clients' own come again; all of them are served."""
-    wanted = 5000
+    wanted = 1200
     count = min(wanted, harness.raise_descriptors() - 500)
     origin = Origin()
     address = harness.free_address()
@@ -461,7 +467,7 @@ def test_a_herd():
     listener.listen(64)
     gyre = harness.Gyre(
         f"[global]\nworkers = 2\n[listener web]\nbind = {harness.address_text(address)}\n"
-        f"backend = app\nmax_connections = 500\n[backend app]\n"
+        f"backend = app\nmax_connections = 40\n[backend app]\n"
         f"server = {harness.address_text(origin.address)}\n", wrap=WITH_PID,
         env={"LISTEN_FDS": "1"}, expect=["not accepting for the moment: max_connections"],
         **at_three(listener))
@@ -511,7 +517,8 @@ def test_handshakes_at_the_limit():
     for stop in (False, True):
         origin = held_origin()
         front = Front(origin.address, tls=True,
-                      listener=f"max_connections = 4\nhead_timeout = {'20s' if stop else '1500ms'}",
+                      listener=ONE_CLIENT +
+                      f"max_connections = 4\nhead_timeout = {'20s' if stop else '1500ms'}",
                       expect=["not accepting for the moment: max_connections"])
         owed = TlsClient(front.address)
         owed.request("GET", "/held")
@@ -548,7 +555,7 @@ def test_handshakes_at_the_limit():
 def test_stopping_at_max_connections():
     """Who is in gets the answer; who waits outside is let go."""
     origin = held_origin()
-    front = Front(origin.address, listener="max_connections = 2",
+    front = Front(origin.address, listener=ONE_CLIENT + "max_connections = 2",
                   expect=["not accepting for the moment: max_connections"])
     owed = [Client(front.address) for _ in range(2)]
     for client in owed:
