@@ -1,6 +1,6 @@
 /* Runs a fuzz target without libFuzzer: over inputs, and for a moment over mutations of them.
  *
- *     fuzz_X FILE|FOLDER...        GYRE_FUZZ_SECONDS=N: mutations for so long (1)
+ *     fuzz_X FILE|FOLDER...        GYRE_FUZZ_SECONDS=N: mutations for so long (3)
  *
  * The mutations are the same in every run, only how many there are depends on the machine. An
  * input that fails is left behind as crash-replay, to be run again. */
@@ -203,7 +203,7 @@ int main(int argc, char **argv) {
     for (unsigned i = 0; i < count; i++) {
         try(inputs[i].bytes, inputs[i].size);
     }
-    unsigned tried = try_mutations(seconds != NULL ? strtod(seconds, NULL) : 1);
+    unsigned tried = try_mutations(seconds != NULL ? strtod(seconds, NULL) : 3);
     printf("%u inputs, %u mutations\n", count, tried);
     for (unsigned i = 0; i < count; i++) {
         free(inputs[i].bytes);

@@ -203,7 +203,7 @@ bool message_read(struct message *m, bool request, bool head_asked, const uint8_
     *m = (struct message){0};
     bool good = head_read(m, &f, request, &in);
     if (good && m->has_head) {
-        m->body = mem_alloc(len + 1);
+        m->body = mem_zero(len + 1);   /* ends in a NUL */
         m->whole = is_bodyless(m, request, head_asked, &in);
         if (!m->whole && f.chunked) {
             good = chunks_read(m, &in);
