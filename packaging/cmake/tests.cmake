@@ -4,7 +4,8 @@
 #   tests/sim/test_X.c     the simulated ring   -> ctest "sim/X"
 #   tests/script/test_X.c  both, one after the other -> ctest "script/X" and "socket/X"; and the
 #                          simulated ring with everything failing in turn -> "fault/X"
-#   tests/fuzz/fuzz_X.c    a fuzz target; without libFuzzer replayed over its corpus -> "fuzz/X"
+#   tests/fuzz/fuzz_X.c    a fuzz target; without libFuzzer replayed over its corpus -> "fuzz/X".
+#                          On the simulated ring where it includes sim/ itself.
 #
 # A test is linked with the rooms whose headers it includes, so a room that does not build holds
 # up its own tests only. Other files in tests/sim are the simulated ring (gyre_sim; toy_tls.c is
@@ -31,6 +32,14 @@ foreach(library IN ITEMS gyre_sim gyre_toy_tls gyre_script gyre_socket_peer)
         target_include_directories(${library} PRIVATE ${tests})
     endif()
 endforeach()
+
+# What the fuzzer is to explore is gyre, not the tests round it.
+if(GYRE_FUZZ)
+    file(GLOB fuzz_sources CONFIGURE_DEPENDS ${tests}/fuzz/fuzz_*.c)
+    set_source_files_properties(
+        ${sim_sources} ${toy_tls_sources} ${script_sources} ${fuzz_sources}
+        PROPERTIES COMPILE_OPTIONS -fno-sanitize=fuzzer-no-link)
+endif()
 
 # The rooms that FILE includes, itself or by a header beside it, as gyre_ROOM targets in OUT.
 function(gyre_rooms_of file out)
@@ -125,6 +134,10 @@ foreach(source IN LISTS fuzz_sources)
     string(REGEX REPLACE "^.*/fuzz_(.*)\\.c$" "\\1" name ${source})
     gyre_rooms_of(${source} rooms)
     add_executable(fuzz_${name} ${source})
+    file(STRINGS ${source} on_sim REGEX "^#include \"sim/")
+    if(on_sim)
+        set_target_properties(fuzz_${name} PROPERTIES GYRE_SIM ON)
+    endif()
     target_include_directories(fuzz_${name} PRIVATE ${tests})
     target_link_libraries(fuzz_${name} PRIVATE gyre_flags ${rooms})
     if(GYRE_FUZZ)

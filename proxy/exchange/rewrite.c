@@ -49,10 +49,12 @@ static struct str text_done(const struct text *text) {
     return (struct str){text->p, text->len};
 }
 
-/* What a trusted proxy said stays; else ours takes its place. */
+/* What a trusted proxy said stays; else ours takes its place. Of two one is not the proxy's: it has
+ * let through what its client said, and servers do not agree on which of them counts. */
 static void set_unless_trusted(struct head *head, enum field_id id, struct str value,
                                bool trusted) {
-    if (trusted && head_find(head, id) != NULL) {
+    const struct field *given = head_find(head, id);
+    if (trusted && given != NULL && head_find_next(head, given) == NULL) {
         return;
     }
     head_drop(head, id);

@@ -299,7 +299,8 @@ static void down_release(struct stream *stream, enum close_reason why) {
     struct h1_down_stream *st = s->stream;
     bool answered = st->tx.done, begun = st->tx.head_sent;
     /* The answer may have promised more before it was known that gyre stops. */
-    bool keep = why == CLOSE_NONE && answered && st->keep && s->wire != NULL && !s->draining;
+    bool keep = why == CLOSE_NONE && answered && st->keep && s->wire != NULL &&
+                !s->wire->tx_dead && !s->draining;
     if (keep && st->read.phase != H1_END) {
         keep = h1_read_drop_rest(&st->read, &s->wire->rx);
         wire_pull(s->wire);

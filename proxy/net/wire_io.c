@@ -33,7 +33,9 @@ static void read_on(struct wire *w, bool in_turn) {
         return;
     }
     if (bufq_room(wire_landing(w)) == 0) {
-        if (!op_idle(&w->op_rx)) {
+        if (w->tx_reset && w->to == NULL) {
+            wire_lost(w, wire_gone(w));   /* the send took the error that a watch would wait for */
+        } else if (!op_idle(&w->op_rx)) {
             op_cancel(w->net->ring, &w->op_rx);
         } else if (in_turn) {
             wire_watch(w);

@@ -1,5 +1,9 @@
 /* Any bytes as TLS: before a handshake they are read the same however they are cut; after one,
- * whatever is done to the cipher bytes, each end reads only what the other wrote. */
+ * whatever is done to the cipher bytes, each end reads only what the other wrote.
+ *
+ * What is dear is done seldom, so that a core does thousands of inputs a second: most connections
+ * begin with a ticket, whose handshake has no public keys in it, and only so many bytes of an input
+ * come in small pieces. */
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -8,18 +12,21 @@
 #include <unistd.h>
 
 #include "base/ensure.h"
-#include "tls/tls.h"
+#include "tls/tls_priv.h"
 
 #define INPUT_MAX 2048u
 #define STREAM_MAX 65536u
 #define STEPS_MAX 1000u
+#define PIECES_MAX 600u
 #define FIRST_MAX 16389u        /* of a first record that is not whole */
 
 /* What the first byte of an input says. */
 enum {
     HOW_AFTER = 1,      /* the rest are deeds on an open connection; else the client's bytes */
     HOW_TLS12 = 2,
-    HOW_PIECES = 12     /* how long the pieces are */
+    HOW_PIECES = 12,    /* how long the pieces are */
+    HOW_MORE = 240,
+    HOW_WITHOUT_TICKET = 16   /* of HOW_MORE: the handshake is a whole one */
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -29,6 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static struct tls_context *context;
 static struct segpool plains, records;
 static SSL_CTX *clients;
+static SSL_SESSION *sessions[2];   /* the client's tickets: of TLS 1.3, of TLS 1.2 */
 
 static void write_certificate(int fd) {
     EVP_PKEY *key = EVP_EC_gen("P-256");
@@ -50,6 +58,17 @@ static void write_certificate(int fd) {
     EVP_PKEY_free(key);
 }
 
+/* Of each version the client keeps the ticket of its last whole handshake. */
+static int on_ticket(SSL *client, SSL_SESSION *session) {
+    SSL_SESSION **kept = &sessions[SSL_version(client) == TLS1_2_VERSION];
+    if (SSL_session_reused(client) && *kept != NULL) {
+        return 0;
+    }
+    SSL_SESSION_free(*kept);
+    *kept = session;
+    return 1;
+}
+
 static void room_init(void) {
     char path[64], why[TLS_WHY_MAX];
     int fd = memfd_create("a.pem", MFD_CLOEXEC);
@@ -64,6 +83,14 @@ static void room_init(void) {
     ensure(context != NULL);
     tls_certificate_free(certificate);
     clients = SSL_CTX_new(TLS_client_method());
+    ensure(clients != NULL);
+    SSL_CTX_set_session_cache_mode(clients, SSL_SESS_CACHE_CLIENT |
+                                                SSL_SESS_CACHE_NO_INTERNAL_STORE);
+    SSL_CTX_sess_set_new_cb(clients, on_ticket);
+    /* A ticket alone is the key: not for gyre, which has forward secrecy, but fast (RFC 8446
+     * 4.2.9). */
+    SSL_CTX_set_options(clients, SSL_OP_ALLOW_NO_DHE_KEX);
+    SSL_CTX_set_options(context->ssl, SSL_OP_ALLOW_NO_DHE_KEX);
     segpool_init(&plains, "plains", 4096, 0, false);
     segpool_init(&records, "records", 33 * 1024, 0, false);
 }
@@ -76,12 +103,17 @@ struct machine {
     enum tls_want want;
     BIO *peer;                    /* takes what is sent; NULL: nobody does */
     bool first;                   /* nothing of what came was used up yet */
-    uint32_t got;                 /* plain bytes that came out */
-    uint8_t plain[STREAM_MAX];
+    uint32_t got;                 /* plain bytes that came out: what the client has written */
+    uint32_t pieces;              /* small ones that were fed */
 };
 
+/* The byte at a place of either stream. */
+static uint8_t byte_at(uint32_t i) {
+    return (uint8_t)(i * 131u + (i >> 8));
+}
+
 static void machine_init(struct machine *m) {
-    memset(m, 0, offsetof(struct machine, plain));
+    *m = (struct machine){0};
     m->tls = tls_new(context);
     m->first = true;
     bufq_init(&m->cipher_in, STREAM_MAX, &plains);
@@ -99,11 +131,16 @@ static void machine_fini(struct machine *m) {
 }
 
 static void machine_take(struct machine *m) {
+    uint32_t n;
     ensure(m->plain_out.bytes <= m->plain_out.mark);
-    ensure(m->plain_out.bytes <= sizeof m->plain - m->got);
-    uint32_t n = bufq_read(&m->plain_out, m->plain + m->got, m->plain_out.bytes);
-    m->got += n;
-    bufq_drop(&m->plain_out, n);
+    while (m->plain_out.bytes > 0) {
+        const uint8_t *p = bufq_front(&m->plain_out, &n);
+        for (uint32_t i = 0; i < n; i++) {
+            ensure(p[i] == byte_at(m->got + i));
+        }
+        m->got += n;
+        bufq_drop(&m->plain_out, n);
+    }
     while (m->cipher_out.bytes > 0) {
         const uint8_t *p = bufq_front(&m->cipher_out, &n);
         ensure(m->peer == NULL || BIO_write(m->peer, p, (int)n) == (int)n);
@@ -131,7 +168,9 @@ static void machine_run(struct machine *m) {
 
 static void machine_feed(struct machine *m, const uint8_t *bytes, uint32_t len, uint32_t piece) {
     for (uint32_t at = 0, n; at < len; at += n) {
-        n = piece == 0 || piece > len - at ? len - at : piece;
+        bool small = piece > 0 && piece < len - at && m->pieces < PIECES_MAX;
+        n = small ? piece : len - at;
+        m->pieces += small;
         bufq_copy(&m->cipher_in, bytes + at, n);
         machine_run(m);
     }
@@ -167,11 +206,6 @@ struct pair {
     bool client_ended, machine_ended;
 };
 
-/* The byte at a place of either stream. */
-static uint8_t byte_at(uint32_t i) {
-    return (uint8_t)(i * 131u + (i >> 8));
-}
-
 static void pair_bytes(uint8_t *to, uint32_t from, uint32_t len) {
     for (uint32_t i = 0; i < len; i++) {
         to[i] = byte_at(from + i);
@@ -180,9 +214,6 @@ static void pair_bytes(uint8_t *to, uint32_t from, uint32_t len) {
 
 static void pair_check(const struct pair *p) {
     ensure(p->m.got <= p->client_wrote);
-    for (uint32_t i = 0; i < p->m.got; i++) {
-        ensure(p->m.plain[i] == byte_at(i));
-    }
 }
 
 /* What the client can read now must be what comes next of what was written. */
@@ -215,7 +246,7 @@ static void deliver(struct pair *p, uint32_t max, uint32_t piece, uint8_t flip) 
     machine_run(&p->m);
 }
 
-static void pair_open(struct pair *p, bool tls12) {
+static void pair_open(struct pair *p, bool tls12, bool with_ticket) {
     memset(p, 0, sizeof *p);
     machine_init(&p->m);
     p->client = SSL_new(clients);
@@ -225,11 +256,18 @@ static void pair_open(struct pair *p, bool tls12) {
     SSL_set_bio(p->client, p->to_client, p->from_client);
     SSL_set_connect_state(p->client);
     SSL_set_max_proto_version(p->client, tls12 ? TLS1_2_VERSION : TLS1_3_VERSION);
+    if (with_ticket && sessions[tls12] != NULL) {
+        /* Its own copy: a connection that fails spoils its session. */
+        SSL_SESSION *session = SSL_SESSION_dup(sessions[tls12]);
+        ensure(session != NULL && SSL_set_session(p->client, session) == 1);
+        SSL_SESSION_free(session);
+    }
     for (int i = 0; i < 6 && !(SSL_is_init_finished(p->client) && tls_is_up(p->m.tls)); i++) {
         (void)SSL_do_handshake(p->client);
         deliver(p, UINT32_MAX, 0, 0);
     }
     ensure(SSL_is_init_finished(p->client) && tls_is_up(p->m.tls));
+    client_read(p);   /* takes the ticket */
 }
 
 static void pair_close(struct pair *p) {
@@ -292,9 +330,9 @@ static void do_deed(struct pair *p, uint8_t deed, uint8_t much, uint32_t piece) 
     pair_check(p);
 }
 
-static void run_after(const uint8_t *deeds, uint32_t count, uint32_t piece, bool tls12) {
+static void run_after(const uint8_t *deeds, uint32_t count, uint32_t piece, uint8_t how) {
     static struct pair p;
-    pair_open(&p, tls12);
+    pair_open(&p, (how & HOW_TLS12) != 0, (how & HOW_MORE) != HOW_WITHOUT_TICKET);
     for (uint32_t i = 0; i + 1 < count && i < 256; i += 2) {
         do_deed(&p, deeds[i], deeds[i + 1], piece);
     }
@@ -321,7 +359,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     uint32_t piece = pieces[(data[0] & HOW_PIECES) >> 2];
     if ((data[0] & HOW_AFTER) != 0) {
-        run_after(data + 1, (uint32_t)size - 1, piece, (data[0] & HOW_TLS12) != 0);
+        run_after(data + 1, (uint32_t)size - 1, piece, data[0]);
     } else {
         run_before(data + 1, (uint32_t)size - 1, piece);
     }

@@ -136,6 +136,10 @@ static const struct script scripts[] = {
         WITH("X-Request-ID: a b\r\n"), GOT("/a")),
     TRUSTED("two request ids are none", "-",
         WITH("X-Request-ID: a\r\nX-Request-ID: b\r\n"), GOT("/a")),
+    TRUSTED("of two that should be one, one is not the trusted proxy's", "-",
+        WITH("X-Real-IP: 1.2.3.4\r\nX-Real-IP: 5.6.7.8\r\nX-Forwarded-Proto: https\r\n"
+             "X-Forwarded-Proto: http\r\nX-Forwarded-Host: b\r\nX-Forwarded-Host: c\r\n"),
+        GOT("/a")),
     {"trust is by address", "-", .global = "trusted_proxies = 10.0.0.0/8\n", .steps = STEPS(
         C(WITH(LIES)), OX(GOT("/a")), ANSWERED)},
     {"over TLS the scheme is https", "7239 5.4", .tls = true, .steps = STEPS(

@@ -296,10 +296,14 @@ static struct peer_listener *origin;
 #define GET_A "GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 #define OK2 "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-static void begin_one(const struct sim_params *params, const char *ini) {
-    begin(1, params, ini);
+static void begin_seed(uint64_t seed, const struct sim_params *params, const char *ini) {
+    begin(seed, params, ini);
     struct addr addr = addr_of("127.0.0.1:8001");
     origin = peer_listen(&addr, 8);
+}
+
+static void begin_one(const struct sim_params *params, const char *ini) {
+    begin_seed(1, params, ini);
 }
 
 static bool taken(void *arg) {
@@ -498,6 +502,31 @@ static void race_on_a_connection_never_used(void **state) {
     end();
 }
 
+/* The client's reset was told to the send that was in flight, while nothing was read of it for all
+ * that it had sent ahead: and its requests went on to the servers, one by one, for nobody. */
+static void reset_with_many_sent_ahead(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        begin_seed(seed, NULL, one_ini);
+        struct peer *c = dial();
+        peer_pause(c, true);
+        for (uint32_t i = 0; i < 8000; i++) {
+            peer_send_text(c, GET_A);
+        }
+        struct peer *o = origin_take();
+        assert_true(comes(o, "\r\n\r\n", 1000));
+        static const uint8_t bytes[300000];
+        peer_send_text(o, "HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n");
+        peer_send(o, bytes, sizeof bytes);
+        sim_run_until(sim, NULL, NULL, 500);
+        assert_int_equal(running(), 1);     /* its answer waits for room */
+        peer_reset(c);
+        assert_int_equal(sim_run_until(sim, none_runs, NULL, 100), PEERS_MET);
+        assert_int_equal(lab_stat(&lab, STAT_REQUESTS), 1);
+        end();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gone_after_refused_body),
@@ -507,6 +536,7 @@ int main(void) {
         cmocka_unit_test(expect_without_an_answer_is_late),
         cmocka_unit_test(retried_with_an_empty_body),
         cmocka_unit_test(race_on_a_connection_never_used),
+        cmocka_unit_test(reset_with_many_sent_ahead),
         cmocka_unit_test(storms),
     };
     cmocka_set_test_filter(getenv("SIM_TEST"));
