@@ -26,7 +26,7 @@ static void must(int res, const char *what) {
     }
 }
 
-int client_connect(const struct addr *to, unsigned source, int rx_bytes) {
+int client_connect(const struct addr *to, unsigned source, int rx_bytes, int mss) {
     int fd = socket(to->sa.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     must(fd, "socket");
     int on = 1;
@@ -35,6 +35,9 @@ int client_connect(const struct addr *to, unsigned source, int rx_bytes) {
     }
     if (rx_bytes > 0) {
         must(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rx_bytes, sizeof rx_bytes), "SO_RCVBUF");
+    }
+    if (mss > 0) {
+        must(setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &mss, sizeof mss), "TCP_MAXSEG");
     }
     if (source > 0 && to->sa.any.sa_family == AF_INET) {
         struct sockaddr_in from = {.sin_family = AF_INET,

@@ -13,9 +13,10 @@
 uint64_t clock_ns(void);                           /* monotonic */
 
 /* A non-blocking socket that is connecting. source: the last byte of the loopback address that it
- * comes from, 0 for any. rx_bytes: of its receive buffer, 0 for the kernel's choice.
+ * comes from, 0 for any. rx_bytes: of its receive buffer, mss: of a segment; 0 for the kernel's
+ * choice, which on loopback are 64 KiB.
  * Exits where there is none to have: the benchmark would be another one. */
-int client_connect(const struct addr *to, unsigned source, int rx_bytes);
+int client_connect(const struct addr *to, unsigned source, int rx_bytes, int mss);
 /* Closes with a reset, so that no address is held up in TIME_WAIT. */
 void client_abort(int fd);
 

@@ -99,7 +99,7 @@ static void member_close(struct member *member) {
 static void member_open(struct member *member) {
     uint64_t index = (uint64_t)(member - mob.members);
     unsigned source = params.sources > 0 ? SOURCE_FIRST + (unsigned)(index % params.sources) : 0;
-    member->fd = client_connect(&params.to, source, kinds[params.kind].rx_bytes);
+    member->fd = client_connect(&params.to, source, kinds[params.kind].rx_bytes, 0);
     member_state_set(member, MEMBER_CONNECTING);
     struct epoll_event event = {.events = EPOLLOUT, .data.ptr = member};
     ensure(epoll_ctl(mob.epoll, EPOLL_CTL_ADD, member->fd, &event) == 0);

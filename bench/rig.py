@@ -58,21 +58,28 @@ def on_core(core, ahead=False, nice=0):
     return prepare
 
 
-def start(name, argv, port, folder, core=PROXY_CORE, ahead=False, nice=0):
-    """Starts argv on its core, and waits until it listens."""
+def listens(where):
+    """where: a port of 127.0.0.1, or the path of a unix socket."""
+    unix = isinstance(where, str)
+    with socket.socket(socket.AF_UNIX if unix else socket.AF_INET) as s:
+        s.settimeout(1)
+        return s.connect_ex(where if unix else ('127.0.0.1', where)) == 0
+
+
+def start(name, argv, where, folder, core=PROXY_CORE, ahead=False, nice=0):
+    """Starts argv on its core, and waits until it listens there: see listens()."""
     log = open(os.path.join(folder, f'{name}.log'), 'wb')
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,
                                preexec_fn=on_core(core, ahead, nice))
+    log.close()
     atexit.register(stop, process)
     for _ in range(500):
         if process.poll() is not None:
             fail(f'{name} has ended with {process.returncode}: see {log.name}')
-        try:
-            socket.create_connection(('127.0.0.1', port), 1).close()
+        if listens(where):
             return process
-        except ConnectionRefusedError:
-            time.sleep(0.01)
-    fail(f'{name} does not listen on port {port}: see {log.name}')
+        time.sleep(0.01)
+    fail(f'{name} does not listen at {where}: see {log.name}')
 
 
 def stop(process):

@@ -297,7 +297,7 @@ static void conns_open(void) {
     load.free = calloc(params.connections, sizeof *load.free);
     ensure(load.epoll >= 0 && load.conns != NULL && load.free != NULL);
     for (uint32_t i = 0; i < params.connections; i++) {
-        load.conns[i].fd = client_connect(&params.to, 0, 0);
+        load.conns[i].fd = client_connect(&params.to, 0, 0, 0);
     }
     uint64_t end_ns = clock_ns() + CONNECT_S * CLIENT_S;
     for (uint32_t i = 0; i < params.connections; i++) {

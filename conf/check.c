@@ -50,6 +50,7 @@ static void needed_check(struct load *load, const struct part *part) {
 static void global_check(struct load *load, const struct part *part) {
     load->conf->global.user_line = part->lines[KEY_global_user];
     load->conf->global.access_log_line = part->lines[KEY_global_access_log];
+    load->conf->global.spool_dir_line = part->lines[KEY_global_spool_dir];
 }
 
 static void listener_check(struct load *load, const struct part *part) {
@@ -91,6 +92,14 @@ static void route_check(struct load *load, const struct part *part) {
     }
 }
 
+/* A PROXY header in front of it would be taken for a packet. */
+static void server_check(struct load *load, const struct conf_server *server) {
+    if (server->protocol == CONF_PROTOCOL_UWSGI && server->send_proxy != CONF_PROXY_NO) {
+        load_error(load, server->line, "send_proxy beside protocol = uwsgi: a packet says who the "
+                   "client is, drop one of them");
+    }
+}
+
 /* Servers take from their backend what does not stand behind their own address. */
 static void backend_check(struct load *load, const struct part *part) {
     struct conf_backend *backend = part_object(load, part);
@@ -102,6 +111,7 @@ static void backend_check(struct load *load, const struct part *part) {
                        (char *)backend + key->offset, key->size);
             }
         }
+        server_check(load, &backend->servers[i]);
     }
 }
 
@@ -221,6 +231,34 @@ static void routes_check(struct load *load) {
     mem_free(asks);
 }
 
+/* False: there is no such backend, or it has no server, which has been told. */
+static bool backend_is_http(const struct load *load, const struct conf_route *route) {
+    const struct conf_backend *backend = load->conf->backends + route->backend_index;
+    bool found = load->conf->backend_count > 0 && route->backend != NULL &&
+                 strcmp(backend->name, route->backend) == 0;
+    uint32_t http = 0;
+    for (uint32_t i = 0; found && i < backend->server_count; i++) {
+        http += backend->servers[i].protocol == CONF_PROTOCOL_HTTP;
+    }
+    return found && http > 0 && http == backend->server_count;
+}
+
+/* Where an app stands is told by its path, and only to who can be told. */
+static void mount_check(struct load *load, const struct part *part) {
+    const struct conf_route *route = part_object(load, part);
+    if (!route->mount) {
+        return;
+    }
+    if (route->path[strlen(route->path) - 1] != '/') {
+        load_error(load, part->lines[KEY_route_mount], "mount = yes: path = %s must end in /",
+                   route->path);
+    }
+    if (backend_is_http(load, route)) {
+        load_error(load, part->lines[KEY_route_mount], "mount = yes: no server of [backend %s] "
+                   "has protocol = uwsgi, and others can not be told", route->backend);
+    }
+}
+
 void load_check(struct load *load) {
     static void (*const check[CONF_SECTION_COUNT])(struct load *, const struct part *) = {
         [CONF_SECTION_global] = global_check,
@@ -233,6 +271,11 @@ void load_check(struct load *load) {
             needed_check(load, &load->parts[i]);
         }
         check[load->parts[i].section](load, &load->parts[i]);
+    }
+    for (uint32_t i = 0; i < load->part_count; i++) {
+        if (load->parts[i].section == CONF_SECTION_route) {
+            mount_check(load, &load->parts[i]);
+        }
     }
     reach_check(load);
     binds_check(load);

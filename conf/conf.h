@@ -14,6 +14,10 @@
 
 enum conf_balance { CONF_BALANCE_ROUND_ROBIN, CONF_BALANCE_LEAST_REQUESTS };
 
+/* Whether gyre takes whole messages off a backend's hands, or streams them. */
+enum conf_mode { CONF_MODE_SYNC, CONF_MODE_ASYNC };
+enum conf_protocol { CONF_PROTOCOL_HTTP, CONF_PROTOCOL_UWSGI };
+
 /* The PROXY protocol in front of a connection to a server. */
 enum conf_proxy { CONF_PROXY_NO, CONF_PROXY_V1, CONF_PROXY_V2 };
 
@@ -30,6 +34,10 @@ struct conf_global {
     const char *access_log;    /* "off", "stderr", "stdout", or a file's path */
     uint32_t access_log_line;
     uint64_t drain_timeout_ms;
+    uint64_t memory_max;       /* bytes; 0: auto */
+    const char *spool_dir;
+    uint32_t spool_dir_line;
+    uint64_t spool_max;        /* bytes */
     struct cidr *trusted_proxies;
     uint32_t trusted_proxy_count;
     uint32_t line;             /* of the section; 0: there was none */
@@ -57,6 +65,7 @@ struct conf_route {
     uint32_t line;
     struct conf_list host;     /* lower case; "example.org", "*.example.org"; none: every host */
     const char *path;          /* a prefix, "/" by default */
+    bool mount;                /* it is where an app stands, and ends in "/" */
     const char *listener;      /* NULL: all */
     int32_t listener_index;    /* -1: all */
     const char *backend;
@@ -68,6 +77,9 @@ struct conf_server {
     uint32_t line;
     uint32_t weight;
     enum conf_proxy send_proxy;
+    uint32_t slots;            /* 0: any number */
+    bool idle_holds_slot;
+    enum conf_protocol protocol;
 };
 
 struct conf_backend {
@@ -80,6 +92,13 @@ struct conf_backend {
     uint64_t keepalive;
     uint32_t weight;           /* of servers that name none */
     enum conf_proxy send_proxy;
+    enum conf_mode mode;
+    uint32_t slots;
+    bool idle_holds_slot;
+    enum conf_protocol protocol;
+    uint64_t queue, queue_timeout_ms;
+    uint64_t request_memory, response_memory, response_max;
+    bool server_timing;
 };
 
 struct conf {

@@ -28,6 +28,15 @@ static const char *const proxy_words[] = {
     [CONF_PROXY_NO] = "no", [CONF_PROXY_V1] = "v1", [CONF_PROXY_V2] = "v2",
 };
 
+/* The words of enum conf_mode, and of enum conf_protocol. */
+static const char *const mode_words[] = {
+    [CONF_MODE_SYNC] = "sync", [CONF_MODE_ASYNC] = "async",
+};
+static const char *const protocol_words[] = {
+    [CONF_PROTOCOL_HTTP] = "http", [CONF_PROTOCOL_UWSGI] = "uwsgi",
+};
+#define WORDS(words) (unsigned)(sizeof(words) / sizeof(*(words)))
+
 static bool in_bounds(const struct conf_key *key, uint64_t value) {
     return value >= key->min && value <= key->max;
 }
@@ -49,8 +58,9 @@ static void unit_print(struct text *t, const struct unit *units, uint64_t value)
 
 /* "from MIN to MAX", as the key's users write them. */
 static void bounds_print(struct text *t, const struct conf_key *key) {
+    bool is_size = key->type == TYPE_SIZE || key->type == TYPE_MEMORY;
     const struct unit *units = key->type == TYPE_TIME   ? time_units
-                               : key->type == TYPE_SIZE ? size_units
+                               : is_size ? size_units
                                                         : NULL;
     for (int i = 0; i < 2; i++) {
         uint64_t value = i == 0 ? key->min : key->max;
@@ -174,6 +184,15 @@ static void type_set_size(struct load *load, const struct conf_key *key, void *m
     }
 }
 
+static void type_set_memory(struct load *load, const struct conf_key *key, void *member,
+                            struct str text) {
+    if (str_eq(text, STR("auto"))) {
+        *(uint64_t *)member = 0;
+        return;
+    }
+    type_set_size(load, key, member, text);
+}
+
 /* The index of a word among those of an enum; count when it is none of them. */
 static unsigned word_find(const char *const *words, unsigned count, struct str text) {
     unsigned i = 0;
@@ -185,9 +204,8 @@ static unsigned word_find(const char *const *words, unsigned count, struct str t
 
 static void type_set_balance(struct load *load, const struct conf_key *key, void *member,
                              struct str text) {
-    unsigned count = sizeof(balance_words) / sizeof(*balance_words);
-    unsigned i = word_find(balance_words, count, text);
-    if (i == count) {
+    unsigned i = word_find(balance_words, WORDS(balance_words), text);
+    if (i == WORDS(balance_words)) {
         value_error(load, key, text, "write round_robin or least_requests");
         return;
     }
@@ -196,13 +214,32 @@ static void type_set_balance(struct load *load, const struct conf_key *key, void
 
 static void type_set_proxy(struct load *load, const struct conf_key *key, void *member,
                            struct str text) {
-    unsigned count = sizeof(proxy_words) / sizeof(*proxy_words);
-    unsigned i = word_find(proxy_words, count, text);
-    if (i == count) {
+    unsigned i = word_find(proxy_words, WORDS(proxy_words), text);
+    if (i == WORDS(proxy_words)) {
         value_error(load, key, text, "write no, v1 or v2");
         return;
     }
     *(enum conf_proxy *)member = (enum conf_proxy)i;
+}
+
+static void type_set_mode(struct load *load, const struct conf_key *key, void *member,
+                          struct str text) {
+    unsigned i = word_find(mode_words, WORDS(mode_words), text);
+    if (i == WORDS(mode_words)) {
+        value_error(load, key, text, "write sync or async");
+        return;
+    }
+    *(enum conf_mode *)member = (enum conf_mode)i;
+}
+
+static void type_set_protocol(struct load *load, const struct conf_key *key, void *member,
+                              struct str text) {
+    unsigned i = word_find(protocol_words, WORDS(protocol_words), text);
+    if (i == WORDS(protocol_words)) {
+        value_error(load, key, text, "write http or uwsgi");
+        return;
+    }
+    *(enum conf_protocol *)member = (enum conf_protocol)i;
 }
 
 static void string_set(void *member, struct str text) {
@@ -235,6 +272,15 @@ static void type_set_log(struct load *load, const struct conf_key *key, void *me
     if (!str_eq(text, STR("off")) && !str_eq(text, STR("stderr")) &&
         !str_eq(text, STR("stdout")) && memchr(text.p, '/', text.len) == NULL) {
         value_error(load, key, text, "write off, stderr, stdout, or a file's path with a / in it");
+        return;
+    }
+    string_set(member, text);
+}
+
+static void type_set_folder(struct load *load, const struct conf_key *key, void *member,
+                            struct str text) {
+    if (text.p[0] != '/') {
+        value_error(load, key, text, "write a folder's path from / on");
         return;
     }
     string_set(member, text);

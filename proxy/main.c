@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/memory.h"
 #include "doc.h"
 #include "flags.h"
 #include "notify.h"
@@ -270,6 +271,8 @@ static int serve(struct plan *plan) {
     if (p.watched && watchdog_us / 3000 < TICK_MS) {
         p.tick_ms = (int)(watchdog_us / 3000) + 1;
     }
+    uint64_t memory_max = plan->conf->global.memory_max;
+    memory_bound(memory_max != 0 ? memory_max : sys_memory() / 4);
     notify_open();
     p.signal_fd = block_signals();
     p.event_fd = eventfd(0, EFD_CLOEXEC);
@@ -299,6 +302,7 @@ static int serve(struct plan *plan) {
 
 int main(int argc, char **argv) {
     struct flags flags;
+    tls_count_memory();
     flags_parse(&flags, argc, argv);
     log_init(false);
     struct conf *conf = NULL;

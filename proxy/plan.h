@@ -39,6 +39,7 @@ struct plan {
     uint32_t socket_count;
     struct registry *registry;
     struct generation *generation;
+    struct spool_store store;
     bool log_is_file;
     bool log_whole_lines;                        /* a pipe or a terminal, not a regular file */
     int log_fd;                                  /* stderr or stdout; -1: off, or a file */

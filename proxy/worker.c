@@ -146,7 +146,8 @@ static void drained_fired(struct timer *timer) {
     } else if (now >= w->hurry_ms) {
         net_shut_endings(&w->net);
     }
-    bool over = net_is_empty(&w->net) && exchanges_running(&w->exchanges) == 0;
+    bool over = net_is_empty(&w->net) && exchanges_are_over(&w->exchanges) &&
+                upstream_is_idle(&w->upstream);
     if (over && accesslog_flush(&w->log)) {
         w->over = true;
         ring_stop(w->ring);
@@ -162,6 +163,7 @@ static void deadline_fired(struct timer *timer) {
     struct worker *w = container_of(timer, struct worker, deadline);
     http_kill(&w->http, CLOSE_DRAIN);
     upstream_drain(&w->upstream);
+    upstream_kill(&w->upstream);
     net_shut_endings(&w->net);
     if (net_is_empty(&w->net) && exchanges_running(&w->exchanges) == 0) {
         accesslog_abandon(&w->log);   /* nothing but the log is left */
@@ -238,7 +240,8 @@ static bool rooms_make(struct worker *w) {
     upstream_init(&w->upstream, &w->http, w->plan->registry, w->index);
     accesslog_init(&w->log, w->ring, plan_open_log(w->plan), w->plan->log_is_file,
                    w->plan->log_whole_lines);
-    exchanges_init(&w->exchanges, &w->http, &w->upstream, w->plan->generation, &w->log);
+    exchanges_init(&w->exchanges, &w->http, &w->upstream, w->plan->generation, &w->log,
+                   &w->plan->store);
     /* A wire is on its way out some turns longer than its session. */
     const struct plan_bounds *bounds = &w->plan->bounds;
     net_bound(&w->net, bounds->clients + 2 * bounds->servers);

@@ -76,6 +76,9 @@ struct tls_facts {
     bool resumed;
 };
 
+/* Has OpenSSL's memory counted as gyre's own (base/memory.h). Before anything else of OpenSSL. */
+void tls_count_memory(void);
+
 struct tls;
 /* Cheap: OpenSSL's part is made in the step that sees the first bytes of a ClientHello. */
 struct tls *tls_new(struct tls_context *);

@@ -341,6 +341,22 @@ char *endpoint_print(const struct endpoint *e, char p[ADDR_TEXT_MAX]) {
     return p;
 }
 
+/* A v4-mapped address is IPv4 in an endpoint already. */
+struct network endpoint_network(const struct endpoint *e) {
+    struct network network = {.family = e->family};
+    memcpy(&network.bits, e->ip, e->family == AF_INET ? 4 : 8);
+    return network;
+}
+
+uint64_t network_hash(const struct network *network, const uint64_t secrets[2]) {
+    uint64_t x = (network->bits + network->family) ^ secrets[0];
+    for (unsigned i = 0; i < 3; i++) {
+        x ^= x >> 32;
+        x *= secrets[1];
+    }
+    return x ^ x >> 29;
+}
+
 /* True when the first `bits` bits of a and b are the same. */
 static bool bits_eq(const uint8_t *a, const uint8_t *b, uint32_t bits) {
     uint32_t bytes = bits / 8, rest = bits % 8;

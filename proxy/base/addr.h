@@ -59,6 +59,21 @@ void endpoint_of(struct endpoint *, const struct sockaddr *, socklen_t);
 /* Writes the address without port; "unix" or "unknown" where there is none; returns p. */
 char *endpoint_print(const struct endpoint *, char p[ADDR_TEXT_MAX]);
 
+/* What one client is given, so what limits and turns are counted by: an IPv4 address, or the /64
+ * of an IPv6 one (RFC 6177), whose 2^64 addresses are its own to choose from. Comparable as one
+ * number with its family. */
+struct network {
+    uint64_t bits;      /* as they stand in the address; unix and unknown: 0 */
+    uint8_t family;
+};
+struct network endpoint_network(const struct endpoint *);
+static inline bool network_eq(const struct network *a, const struct network *b) {
+    return a->bits == b->bits && a->family == b->family;
+}
+/* For tables: with random secrets (the second one odd) nobody can choose addresses that share a
+ * place. */
+uint64_t network_hash(const struct network *, const uint64_t secrets[2]);
+
 /* Bits set behind the prefix are an error: in a list of whom to trust they are a slip. */
 bool cidr_parse(struct cidr *, struct str text, const char **why);
 bool cidr_has(const struct cidr *, const struct endpoint *);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/ensure.h"
 #include "base/fault.h"
@@ -10,6 +11,9 @@
 
 #define SEG_MAGIC 0x53454721u
 #define SEGPOOL_MAGIC 0x53504f4cu
+
+/* So many segments stay warm, as they will be needed again. */
+#define IDLE_KEPT 16u
 
 /* Below this many bytes a waiting slice of a receive buffer is always copied out. */
 #define SETTLE_SMALL 4096u
@@ -31,11 +35,13 @@ void segpool_init(struct segpool *pool, const char *name, uint32_t seg_size, uin
                              .live_max = live_max, .receive = receive,
                              .fault = (uint8_t)fault_of_pool(name)};
     list_init(&pool->free);
+    list_init(&pool->cold);
 }
 
 void segpool_fini(struct segpool *pool) {
     ensure_magic(pool, SEGPOOL_MAGIC);
     ensure(pool->live == 0);
+    memory_count(-(int64_t)pool->idle * pool->seg_size);
     while (pool->slabs != NULL) {
         struct segpool_slab *slab = pool->slabs;
         pool->slabs = slab->next;
@@ -67,9 +73,52 @@ static bool segpool_grow(struct segpool *pool) {
         struct seg *seg = &slab->segs[i];
         *seg = (struct seg){.magic = SEG_MAGIC, .size = pool->seg_size, .home = pool,
                             .data = slab->bytes + (size_t)i * pool->seg_size};
-        list_append(&pool->free, &seg->free);
+        list_append(&pool->cold, &seg->free);
     }
     return true;
+}
+
+/* The pages are gone when it returns; the kernel gives zeroed ones where they are used again. */
+static void seg_cool(struct segpool *pool, struct seg *seg) {
+    if (madvise(seg->data, seg->size, MADV_DONTNEED) != 0) {
+        list_prepend(&pool->free, &seg->free);   /* locked pages: they stay */
+        return;
+    }
+    seg->warm = false;
+    pool->idle--;
+    memory_count(-(int64_t)seg->size);
+    list_prepend(&pool->cold, &seg->free);
+}
+
+bool segpool_trim(struct segpool *pool) {
+    ensure_magic(pool, SEGPOOL_MAGIC);
+    if (pool->seg_size % (uint32_t)sysconf(_SC_PAGESIZE) != 0) {
+        return false;   /* a neighbour lies in the same page */
+    }
+    uint32_t unused = pool->idle_low > IDLE_KEPT ? pool->idle_low - IDLE_KEPT : 0;
+    uint32_t surplus = memory_is_tight() ? pool->idle_low : (unused + 1) / 2;
+    for (uint32_t i = 0; i < surplus; i++) {
+        struct list_node *coldest = pool->free.prev;
+        list_remove(coldest);
+        seg_cool(pool, container_of(coldest, struct seg, free));
+    }
+    pool->idle_low = pool->idle;
+    return pool->idle > IDLE_KEPT;
+}
+
+static struct seg *segpool_take(struct segpool *pool) {
+    if (!list_empty(&pool->free)) {
+        pool->idle--;
+        pool->idle_low = pool->idle < pool->idle_low ? pool->idle : pool->idle_low;
+        return container_of(list_pop(&pool->free), struct seg, free);
+    }
+    if (!memory_has(pool->seg_size) || (list_empty(&pool->cold) && !segpool_grow(pool))) {
+        return NULL;
+    }
+    struct seg *seg = container_of(list_pop(&pool->cold), struct seg, free);
+    seg->warm = true;
+    memory_count(seg->size);
+    return seg;
 }
 
 struct seg *seg_new(struct segpool *pool) {
@@ -77,10 +126,10 @@ struct seg *seg_new(struct segpool *pool) {
     if (pool->live_max != 0 && pool->live >= pool->live_max) {
         return NULL;
     }
-    if (fault_hit(pool->fault) || (list_empty(&pool->free) && !segpool_grow(pool))) {
+    struct seg *seg = fault_hit(pool->fault) ? NULL : segpool_take(pool);
+    if (seg == NULL) {
         return NULL;
     }
-    struct seg *seg = container_of(list_pop(&pool->free), struct seg, free);
     ensure(seg->magic == SEG_MAGIC && seg->refs == 0);
     seg->refs = 1;
     seg->used = 0;
@@ -112,6 +161,7 @@ void seg_unref(struct seg *seg) {
         return;
     }
     pool->live--;
+    pool->idle++;
     list_prepend(&pool->free, &seg->free);   /* the warmest first */
     if (pool->home != NULL) {
         pool->home(pool);
@@ -340,6 +390,23 @@ uint32_t bufq_move_small(struct bufq *to, struct bufq *from, uint32_t max, uint3
     }
     to->failed = to->failed || from->failed;
     return moved;
+}
+
+uint32_t bufq_share(struct bufq *to, const struct bufq *from, uint32_t skip, uint32_t max) {
+    uint32_t shared = 0;
+    for (uint32_t i = 0; i < from->count && shared < max; i++) {
+        const struct slice *s = slice_at(from, i);
+        if (skip >= s->len) {
+            skip -= s->len;
+            continue;
+        }
+        uint32_t n = s->len - skip < max - shared ? s->len - skip : max - shared;
+        slice_append(to, seg_ref(s->seg), s->off + skip, n);
+        shared += n;
+        skip = 0;
+    }
+    to->failed = to->failed || from->failed;
+    return shared;
 }
 
 void bufq_join(struct bufq *q, uint32_t copy_max) {

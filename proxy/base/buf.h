@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 
 #include "base/list.h"
+#include "base/memory.h"
 
 /* A segment is a piece of memory with a count of holders. It belongs to one ring (one thread);
  * its count is a plain integer. At 0 it goes home. */
@@ -15,13 +16,15 @@ struct seg {
     uint32_t refs;
     uint32_t size;          /* bytes at data */
     uint32_t used;          /* bytes written so far, by whoever fills it (copies only) */
+    bool warm;              /* its pages are the process's, and counted */
     struct segpool *home;
     uint8_t *data;
     struct list_node free;  /* in its pool, while refs is 0 */
 };
 
 /* A pool of segments of one size. Memory is mapped at once and touched page by page as it is
- * used; the bound is on segments handed out. */
+ * used; the bound is on segments handed out. What comes home stays warm for the next one; who has
+ * a timer gives surplus pages back with segpool_trim. */
 struct segpool {
     unsigned magic;
     const char *name;
@@ -29,7 +32,9 @@ struct segpool {
     uint32_t live, live_max, live_peak;   /* live_max 0: no bound */
     bool receive;                         /* receive buffers: scarce, never to wait for a peer */
     uint8_t fault;                        /* enum fault_point: the row of this name */
-    struct list_node free;
+    uint32_t idle, idle_low;              /* warm and free: now, the fewest since the last trim */
+    struct list_node free;                /* warm ones, the last that came first */
+    struct list_node cold;
     struct segpool_slab *slabs;
     void (*home)(struct segpool *);       /* NULL, or told when a segment has come home */
 };
@@ -37,7 +42,10 @@ struct segpool {
 void segpool_init(struct segpool *, const char *name, uint32_t seg_size, uint32_t live_max,
                   bool receive);
 void segpool_fini(struct segpool *);      /* ensures that nothing is live */
-/* refs 1, used 0; NULL at the bound, or without memory. */
+/* Gives the pages of segments back that nobody has needed since the last call (half of them, all
+ * where memory is tight). False: none is left to give back. */
+bool segpool_trim(struct segpool *);
+/* refs 1, used 0; NULL at the bound (the pool's, or memory.h's), or without memory. */
 struct seg *seg_new(struct segpool *);
 /* A segment of any size straight from the C library; it has no pool to wait for. NULL without
  * memory. */
@@ -72,9 +80,20 @@ struct bufq {
 void bufq_init(struct bufq *, uint32_t mark, struct segpool *copies);
 void bufq_fini(struct bufq *);            /* drops all */
 void bufq_shrink(struct bufq *);          /* gives the slice array back when empty */
-/* mark - bytes, never negative. */
+/* Where the writer should stop for now: earlier where memory is pressed. It may move at any time,
+ * but not for an empty queue to be full; what was full says that it has room when bytes leave. */
+#define BUFQ_PRESSED 16384u
+static inline uint32_t bufq_mark(const struct bufq *q) {
+    return q->mark > BUFQ_PRESSED && memory_is_pressed() ? BUFQ_PRESSED : q->mark;
+}
+/* bufq_mark - bytes, never negative. */
 static inline uint32_t bufq_room(const struct bufq *q) {
-    return q->bytes < q->mark ? q->mark - q->bytes : 0;
+    uint32_t mark = bufq_mark(q);
+    return q->bytes < mark ? mark - q->bytes : 0;
+}
+/* There is room enough for it to be worth telling a writer that has stopped. */
+static inline bool bufq_is_roomy(const struct bufq *q) {
+    return bufq_room(q) >= bufq_mark(q) / 2;
 }
 /* Appends bytes of seg; takes a ref of its own; merges with its neighbour where contiguous. */
 void bufq_push(struct bufq *, struct seg *, uint32_t off, uint32_t len);
@@ -91,6 +110,9 @@ uint32_t bufq_move(struct bufq *to, struct bufq *from, uint32_t max);
 /* Moves as bufq_move does, but bytes of receive buffers in pieces of up to copy_max are copied, so
  * that what is small rides in one segment (one iovec) with what was copied before it. */
 uint32_t bufq_move_small(struct bufq *to, struct bufq *from, uint32_t max, uint32_t copy_max);
+/* Appends up to max of from's bytes, from skip on, to another queue: both hold them then. Returns
+ * how many. */
+uint32_t bufq_share(struct bufq *to, const struct bufq *from, uint32_t skip, uint32_t max);
 /* Copies neighbours of up to copy_max bytes together, or changes nothing where memory is short. */
 void bufq_join(struct bufq *, uint32_t copy_max);
 /* Fills iov with the bytes from skip on; returns the number of entries. */

@@ -12,9 +12,10 @@ void *mem_zero(size_t size);                   /* zeroed */
 void *mem_grow(void *old, size_t size);
 char *mem_copy(const char *from, size_t len);  /* NUL-terminated copy */
 void mem_free(void *);
+void *mem_regrow(void *old, size_t size);      /* realloc, counted: for libraries; may give NULL */
 
-/* NULL when there is no memory: for what clients can make grow. Those who ask for it answer for a
- * failure, and have a row in fault.def. */
+/* NULL when there is no memory, or memory.h's bound is reached: for what clients can make grow.
+ * Those who ask for it answer for a failure, and have a row in fault.def. */
 void *mem_try_alloc(size_t size);              /* uninitialized */
 void *mem_try_zero(size_t size);               /* zeroed */
 char *mem_try_copy(const char *from, size_t len);

@@ -270,14 +270,25 @@ static void text_request(struct text *text, const struct head *head) {
     }
 }
 
+/* How long the client had gyre alone: before a server was asked for, and after it was done. */
+static uint64_t shielded_us(const struct exchange *e, uint64_t now) {
+    if (e->asked_us == 0) {
+        return 0;
+    }
+    uint64_t ended = e->lease.ended_us != 0 ? e->lease.ended_us : now;
+    return e->asked_us - e->began_us + (now - ended);
+}
+
 static void text_times(struct text *text, const struct exchange *e) {
     uint64_t now = ring_now_us(e->room->ring);
     text_str(text, STR(" backend="));
     text_str(text, e->backend != NULL ? str_of(e->backend->name) : STR("-"));
     text_str(text, STR(" server="));
     text_str(text, e->lease.server != NULL ? str_of(e->lease.server->name) : STR("-"));
+    text_ms(text, "queue_ms", e->queued_us + e->lease.queued_us);
     text_ms(text, "connect_ms", e->connected_us);
     text_ms(text, "first_ms", e->first_us > e->began_us ? e->first_us - e->began_us : 0);
+    text_ms(text, "shield_ms", shielded_us(e, now));
     text_ms(text, "total_ms", now > e->began_us ? now - e->began_us : 0);
     text_str(text, STR(" tries="));
     text_u64(text, e->lease.tries + (e->retried ? 1u : 0u));

@@ -13,8 +13,8 @@ static enum step (*const steps[STEP_COUNT])(struct exchange *) = {
 
 /* What was wrong with the message that is the reason. */
 static uint8_t exchange_refusal(const struct exchange *e) {
-    if (e->why == CLOSE_BAD_RESPONSE) {
-        return e->up != NULL ? e->up->refusal : REFUSE_NONE;
+    if (e->up != NULL && e->why == e->up->why) {
+        return e->up->refusal;   /* of a response; or of a request that no packet can hold */
     }
     if (e->why == e->down->why) {
         return e->down->refusal;
@@ -95,11 +95,18 @@ static void exchange_late(struct timer *timer) {
     task_wake(e->room->ring, &e->task);
 }
 
-/* The pool is at its bound: an answer without an exchange, and its line in the log. */
+/* The pool is at its bound, or memory_max is near: an answer without an exchange, and its line in
+ * the log. */
 static void exchange_shed(struct exchanges *room, struct stream *down) {
     static struct log_limit said;   /* of all rings */
-    log_warn_limited(&said, ring_now_ms(room->ring),
-                     "answering 503: the pool of exchanges is at its bound");
+    if (memory_is_tight()) {
+        log_warn_limited(&said, ring_now_ms(room->ring),
+                         "answering 503: %llu MiB of memory are in use, and memory_max is near",
+                         (unsigned long long)(memory_used() >> 20));
+    } else {
+        log_warn_limited(&said, ring_now_ms(room->ring),
+                         "answering 503: the pool of exchanges is at its bound");
+    }
     struct head *request = stream_take_head(down);
     struct exchange e = {.room = room, .down = down, .request = request, .why = CLOSE_NO_MEMORY,
                          .client = request->conn->client, .began_us = down->began_us};
@@ -111,7 +118,7 @@ static void exchange_shed(struct exchanges *room, struct stream *down) {
 }
 
 static void exchange_new(struct exchanges *room, struct stream *down) {
-    struct exchange *e = pool_get(&room->pool);
+    struct exchange *e = memory_is_tight() ? NULL : pool_get(&room->pool);
     if (e == NULL) {
         exchange_shed(room, down);
         return;
@@ -134,10 +141,13 @@ static void front_run(struct task *task) {
 }
 
 void exchanges_init(struct exchanges *room, struct http *http, struct upstream *upstream,
-                    struct generation *generation, struct accesslog *log) {
+                    struct generation *generation, struct accesslog *log,
+                    struct spool_store *store) {
     *room = (struct exchanges){.magic = EXCHANGES_MAGIC, .ring = http->ring, .http = http,
-                               .upstream = upstream, .generation = generation, .log = log};
+                               .upstream = upstream, .generation = generation, .log = log,
+                               .store = store};
     pool_init(&room->pool, "exchanges", sizeof(struct exchange), 0);
+    pool_init(&room->spools, "spools", sizeof(struct spool), 0);
     task_init(&room->front, front_run);
     list_init(&room->inbox.streams);
     room->inbox.task = &room->front;
@@ -145,10 +155,15 @@ void exchanges_init(struct exchanges *room, struct http *http, struct upstream *
 
 void exchanges_bound(struct exchanges *room, uint32_t count) {
     room->pool.live_max = count;
+    room->spools.live_max = 3 * count;   /* both bodies, and those that the disk still holds */
 }
 
 uint32_t exchanges_running(const struct exchanges *room) {
     return room->pool.live;
+}
+
+bool exchanges_are_over(const struct exchanges *room) {
+    return room->pool.live == 0 && room->spools.live == 0;
 }
 
 void exchanges_fini(struct exchanges *room) {
@@ -156,5 +171,6 @@ void exchanges_fini(struct exchanges *room) {
     ensure(room->generation_holders == 0);
     task_cancel(room->ring, &room->front);
     pool_fini(&room->pool);
+    pool_fini(&room->spools);
     room->magic = 0;
 }

@@ -2,6 +2,7 @@
 #ifndef GYRE_EXCHANGE_EXCHANGE_H
 #define GYRE_EXCHANGE_EXCHANGE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -62,6 +63,13 @@ void accesslog_fini(struct accesslog *);     /* flushed, or what is left is lost
 
 /* --- The room: one per ring --------------------------------------------------------------- */
 
+/* Where bodies of all rings wait that memory does not hold. */
+struct spool_store {
+    const char *folder;          /* outlives it */
+    uint64_t max;                /* bytes of all files; 0: there are none */
+    _Atomic uint64_t held;
+};
+
 struct exchanges {
     unsigned magic;
     struct ring *ring;
@@ -72,12 +80,15 @@ struct exchanges {
     struct accesslog *log;
     struct inbox inbox;                 /* new requests of all down sessions of this ring */
     struct task front;                  /* takes them out of the inbox */
-    struct pool pool;
+    struct spool_store *store;
+    struct pool pool, spools;
     uint8_t luck[4096];                 /* random bytes for request ids, drawn in bulk */
     uint32_t luck_left;
 };
 void exchanges_init(struct exchanges *, struct http *, struct upstream *, struct generation *,
-                    struct accesslog *);
+                    struct accesslog *, struct spool_store *);
+/* True when none runs, and no file of one is being written or read. */
+bool exchanges_are_over(const struct exchanges *);
 /* The most exchanges at a time (0: any number); requests above are answered 503. */
 void exchanges_bound(struct exchanges *, uint32_t count);
 uint32_t exchanges_running(const struct exchanges *);

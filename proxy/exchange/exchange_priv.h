@@ -3,6 +3,7 @@
 #define GYRE_EXCHANGE_PRIV_H
 
 #include "exchange/exchange.h"
+#include "exchange/spool_priv.h"
 
 #define EXCHANGES_MAGIC 0x45584753u
 #define EXCHANGE_MAGIC 0x45584348u
@@ -23,6 +24,7 @@ struct exchange {
     bool cut;                        /* the client does not get its whole answer */
     bool local;                      /* up is an answer made here */
     bool retried, uploading;
+    uint8_t lost;                    /* enum close_reason: the server broke off, its rest goes on */
     uint16_t status;                 /* that went down; 0: none */
     uint16_t own_status;             /* of an answer made here that is no failure; 0: none */
     struct exchanges *room;
@@ -36,6 +38,12 @@ struct exchange {
     struct head *request;
     struct backend *backend;
     struct lease lease;
+    struct spool *request_spool;     /* mode sync: the request's body, whole */
+    struct spool *response_spool;    /* mode sync: what the client has not taken yet */
+    uint64_t taken_us;               /* the request was here, whole */
+    uint64_t served_us;              /* the server had given all of the response */
+    uint64_t asked_us;               /* when it was ready for a server; 0: never */
+    uint64_t queued_us;              /* in the queue, all tries together */
     struct endpoint client;
     struct str id;                   /* X-Request-ID, in the request's arena */
     uint64_t began_us, first_us;     /* request's first byte; first byte of the response */
@@ -51,8 +59,20 @@ struct exchange {
 /* exchange.c: ends the exchange with a reason; the client sees its page, or a cut. */
 enum step exchange_fail(struct exchange *, enum close_reason);
 
+/* steps.c: asks for a server; fresh: on a new connection. */
+enum step exchange_ask(struct exchange *, bool fresh);
+
+/* shield.c: what a sync server need not wait for. */
+void shield_upload(struct exchange *);                   /* from the spool to the server */
+void shield_begin(struct exchange *);                    /* the client is slower than the server */
+enum close_reason shield_relay(struct exchange *);       /* by the spool; not NONE: it is over */
+void shield_rewind(struct exchange *);                   /* the request goes again */
+void shield_drop(struct exchange *);                     /* nobody needs the spools any more */
+
 /* relay.c: moves what can be moved. */
 void relay_request(struct exchange *);       /* down to up */
+/* The server has given all that it had, or no more will come of it: it is free. */
+void relay_release_server(struct exchange *, enum close_reason);
 bool relay_client_owes(const struct exchange *);   /* it is its turn, not the server's */
 
 /* reply.c */
@@ -62,7 +82,7 @@ void reply_bare(struct stream *down, uint16_t status);
 
 /* rewrite.c: a request on its way up, a response on its way down. */
 void rewrite_request(struct exchange *);
-void rewrite_response(struct head *);
+void rewrite_response(struct exchange *, struct head *);
 
 /* introduce.c: in the request's arena, which may fail; NULL where no server of the backend wants to
  * know. */
@@ -71,9 +91,10 @@ const struct client_told *introduce_client(struct exchange *);
 /* route.c */
 struct router *router_new(const struct conf *);
 void router_free(struct router *);
-/* The index of the backend for a request; -1: none. */
+/* The index of the backend for a request; -1: none. *mount: how much of the path is where the app
+ * stands (of a route with mount = yes); else 0. */
 int32_t router_find(const struct router *, uint32_t listener, struct str authority,
-                    struct str path);
+                    struct str path, uint32_t *mount);
 
 /* accesslog.c */
 void accesslog_write(struct accesslog *, const struct exchange *);

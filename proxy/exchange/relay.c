@@ -40,6 +40,10 @@ void relay_request(struct exchange *e) {
     if (!e->uploading) {
         return;
     }
+    if (e->request_spool != NULL) {
+        shield_upload(e);
+        return;
+    }
     if (pump(e->up, e->down, true)) {
         e->moved_us = ring_now_us(e->room->ring);
     }
@@ -49,19 +53,24 @@ void relay_request(struct exchange *e) {
 /* While the client owes the rest of its body, its own body_timeout runs. Who waits for a 100 owes
  * nothing yet: it is the server's turn. */
 bool relay_client_owes(const struct exchange *e) {
+    if (e->request_spool != NULL) {
+        return false;
+    }
     bool asked = !e->request->expect_continue || e->up->tx_bytes > 0;
     return e->uploading && asked && bufq_room(&e->up->tx) > 0;
 }
 
-/* The client's slowness is not the server's: time runs only while the client has taken all, and
- * has sent all. */
+/* The client's slowness is not the server's: time runs only while the client has taken all, or the
+ * spool takes it for it, and while the client has sent all. */
 static bool relay_is_late(struct exchange *e) {
     if (!e->late) {
         return false;
     }
     e->late = false;
     uint64_t now = ring_now_us(e->room->ring);
-    if (bufq_room(&e->down->tx) == 0 || relay_client_owes(e)) {
+    bool blocked = e->response_spool != NULL ? e->response_spool->full
+                                             : bufq_room(&e->down->tx) == 0;
+    if (blocked || relay_client_owes(e)) {
         e->moved_us = now;
     }
     uint64_t waited_ms = (now - e->moved_us) / 1000;
@@ -72,28 +81,49 @@ static bool relay_is_late(struct exchange *e) {
     return false;
 }
 
-/* The server has given all that it had: it is free, whatever the client does. */
-static void relay_release_server(struct exchange *e) {
+/* Whatever the client does. */
+void relay_release_server(struct exchange *e, enum close_reason why) {
     if (!e->local && e->up != NULL) {
-        lease_end(&e->lease, CLOSE_NONE);
+        lease_end(&e->lease, why);
         e->up = NULL;
+        e->served_us = ring_now_us(e->room->ring);
         timer_cancel(e->room->ring, &e->timer);
     }
+}
+
+/* From the server to the client, at once where the client takes it. Not NONE: no more will come. */
+static enum close_reason relay_response(struct exchange *e) {
+    if (e->response_spool == NULL && e->up != NULL) {
+        if (pump(e->down, e->up, e->request->te_trailers)) {
+            e->moved_us = ring_now_us(e->room->ring);
+        }
+        if (e->up->rx.bytes > 0 && !e->local && e->backend->shields) {
+            shield_begin(e);
+        }
+    }
+    if (e->response_spool != NULL) {
+        return shield_relay(e);
+    }
+    bool lost = (e->up->ready & STREAM_LOST) != 0 && e->up->rx.bytes == 0;
+    return lost && !e->down->tx_end ? (enum close_reason)e->up->why : CLOSE_NONE;
 }
 
 enum step step_relay(struct exchange *e) {
     if (!e->local && e->up != NULL) {
         relay_request(e);
     }
-    if (e->up != NULL && pump(e->down, e->up, e->request->te_trailers)) {
-        e->moved_us = ring_now_us(e->room->ring);
+    if (!e->down->tx_end) {
+        enum close_reason why = relay_response(e);
+        if (why != CLOSE_NONE) {
+            return exchange_fail(e, why);
+        }
     }
     if (e->down->tx_end) {
-        relay_release_server(e);
+        relay_release_server(e, CLOSE_NONE);
         return (e->down->ready & STREAM_SENT) != 0 ? STEP_done : STEP_relay;
     }
-    if ((e->up->ready & STREAM_LOST) != 0 && e->up->rx.bytes == 0) {
-        return exchange_fail(e, e->up->why);
+    if (e->up == NULL) {
+        return STEP_relay;   /* what is left is between the spool and the client */
     }
     if (!e->local && !timer_armed(&e->timer)) {
         timer_arm(e->room->ring, &e->timer, e->backend->stall_ms);

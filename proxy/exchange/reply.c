@@ -28,6 +28,9 @@ uint16_t reply_status(enum close_reason why) {
     case CLOSE_BACKEND_CUT:
     case CLOSE_BAD_RESPONSE:
         return 502;
+    case CLOSE_QUEUE_FULL:
+    case CLOSE_QUEUE_TIMEOUT:
+    case CLOSE_SPOOL:
     case CLOSE_NO_SERVER:
     case CLOSE_NO_MEMORY:
     case CLOSE_NO_DESCRIPTOR:
@@ -76,6 +79,7 @@ enum step step_reply(struct exchange *e) {
     timer_cancel(e->room->ring, &e->timer);
     e->late = false;
     e->uploading = false;
+    shield_drop(e);
     struct head extra;
     head_init(&extra, &e->down->arena);
     if (!reply_fields(e, status, &extra)) {

@@ -177,6 +177,33 @@ static void set_request_id(struct exchange *e, struct head *head, bool trusted) 
     set_field(head, FIELD_X_REQUEST_ID, e->id);
 }
 
+/* --- What the wait was --------------------------------------------------------------------- */
+
+/* t=MICROSECONDS since 1970, when the request's first byte came: app servers and their monitors
+ * take the difference to their own clock for the time in the queue. */
+static void set_request_start(const struct exchange *e, struct head *head, bool trusted) {
+    struct ring *ring = e->room->ring;
+    struct text text = text_in(head->arena, 24);
+    text_str(&text, STR("t="));
+    text_u64(&text, ring_wall_us(ring) - (ring_now_us(ring) - e->began_us));
+    set_unless_trusted(head, FIELD_X_REQUEST_START, text_done(&text), trusted);
+}
+
+static void text_duration(struct text *text, const char *name, uint64_t us) {
+    text_fmt(text, "%s;dur=%llu.%03u", name, (unsigned long long)(us / 1000),
+             (unsigned)(us % 1000));
+}
+
+/* Server-Timing (W3C): milliseconds in the queue, and until the server's first byte. */
+static void set_server_timing(const struct exchange *e, struct head *head) {
+    uint64_t now = ring_now_us(e->room->ring);
+    struct text text = text_in(head->arena, 96);
+    text_duration(&text, "queue", e->queued_us + e->lease.queued_us);
+    text_str(&text, STR(", "));
+    text_duration(&text, "app", now - e->lease.ready_us);
+    set_field(head, FIELD_SERVER_TIMING, text_done(&text));
+}
+
 /* --- Both ways ---------------------------------------------------------------------------- */
 
 static void drop_framing(struct head *head) {
@@ -205,8 +232,12 @@ void rewrite_request(struct exchange *e) {
     set_field(head, FIELD_VIA, head->minor == 0 ? STR("1.0 gyre") : STR("1.1 gyre"));
     forward_fields(e, head, trusted);
     set_request_id(e, head, trusted);
+    set_request_start(e, head, trusted);
 }
 
-void rewrite_response(struct head *head) {
+void rewrite_response(struct exchange *e, struct head *head) {
     drop_framing(head);
+    if (e->backend->server_timing && head->status >= 200) {
+        set_server_timing(e, head);
+    }
 }

@@ -9,6 +9,7 @@ struct way {
     struct str host;            /* "" any, "example.org", or ".example.org" for *.example.org */
     bool wildcard;
     struct str path;            /* a prefix */
+    bool mount;                 /* it ends in /, and is where the app stands */
     int32_t listener;           /* -1: all */
     uint32_t backend;
     uint32_t order;             /* in the file */
@@ -48,7 +49,8 @@ static int way_compare(const void *left, const void *right) {
 
 static void way_add(struct router *router, const struct conf_route *route, const char *host) {
     struct way *w = &router->ways[router->way_count];
-    *w = (struct way){.path = str_of(route->path), .listener = route->listener_index,
+    *w = (struct way){.path = str_of(route->path), .mount = route->mount,
+                      .listener = route->listener_index,
                       .backend = route->backend_index, .order = router->way_count};
     w->host = str_of(host);
     if (w->host.len > 1 && host[0] == '*') {
@@ -105,6 +107,12 @@ static struct str host_of(struct str authority) {
     return authority;
 }
 
+/* Where an app stands its root may be asked for without a slash behind it. */
+static bool path_matches(const struct way *w, struct str path) {
+    return str_starts(path, w->path) ||
+           (w->mount && str_eq(path, (struct str){w->path.p, w->path.len - 1}));
+}
+
 static bool way_matches(const struct way *w, uint32_t listener, struct str host, struct str path) {
     if (w->listener >= 0 && (uint32_t)w->listener != listener) {
         return false;
@@ -116,18 +124,21 @@ static bool way_matches(const struct way *w, uint32_t listener, struct str host,
     } else if (w->host.len > 0 && !str_eq_fold(host, w->host)) {
         return false;
     }
-    return str_starts(path, w->path);
+    return path_matches(w, path);
 }
 
 int32_t router_find(const struct router *router, uint32_t listener, struct str authority,
-                    struct str path) {
+                    struct str path, uint32_t *mount) {
     struct str host = host_of(authority);
     if (host.len > 1 && host.p[host.len - 1] == '.') {
         host.len--;   /* the root's dot names the same host */
     }
+    *mount = 0;
     for (uint32_t i = 0; i < router->way_count; i++) {
-        if (way_matches(&router->ways[i], listener, host, path)) {
-            return (int32_t)router->ways[i].backend;
+        const struct way *w = &router->ways[i];
+        if (way_matches(w, listener, host, path)) {
+            *mount = w->mount ? w->path.len - 1 : 0;
+            return (int32_t)w->backend;
         }
     }
     return router->defaults[listener];

@@ -79,33 +79,44 @@ enum step step_head(struct exchange *e) {
 
 /* --- route -------------------------------------------------------------------------------- */
 
-static enum step ask(struct exchange *e, bool fresh) {
-    struct pick pick = {.fresh = fresh, .told = introduce_client(e)};
-    if (e->request->arena->failed) {
-        return exchange_fail(e, CLOSE_NO_MEMORY);
-    }
-    lease_ask(&e->lease, e->room->upstream, e->backend, &pick, &e->task);
-    return STEP_lease;
-}
-
 enum step step_route(struct exchange *e) {
     struct head *request = e->request;
+    uint32_t mount;
     int32_t index = router_find(e->generation->router, e->site->index, request->authority,
-                                request->path);
+                                request->path, &mount);
     if (index < 0) {
         return exchange_fail(e, CLOSE_NO_ROUTE);
     }
     e->backend = registry_find(e->generation->registry,
                                str_of(e->generation->conf->backends[index].name));
+    request->script_name = (struct str){request->path.p, mount};
     rewrite_request(e);
     e->uploading = request->body != BODY_NONE;
-    return ask(e, false);
+    return STEP_spool;
 }
 
 /* --- lease: a connection to a server ------------------------------------------------------ */
 
+enum step exchange_ask(struct exchange *e, bool fresh) {
+    struct pick pick = {.fresh = fresh, .told = introduce_client(e), .client = e->client};
+    if (e->request->arena->failed) {
+        return exchange_fail(e, CLOSE_NO_MEMORY);
+    }
+    e->asked_us = e->asked_us != 0 ? e->asked_us : ring_now_us(e->room->ring);
+    lease_ask(&e->lease, e->room->upstream, e->backend, &pick, &e->task);
+    return STEP_lease;
+}
+
 enum step step_lease(struct exchange *e) {
+    if (e->lease.state == LEASE_NONE && e->late) {
+        e->late = false;   /* the pause is over */
+        enum step next = exchange_ask(e, true);
+        if (next != STEP_lease) {
+            return next;
+        }
+    }
     switch ((enum lease_state)e->lease.state) {
+    case LEASE_NONE:
     case LEASE_WAITING:
         return STEP_lease;
     case LEASE_FAILED:
@@ -116,7 +127,7 @@ enum step step_lease(struct exchange *e) {
     e->up = e->lease.stream;
     e->up->tell_sent = false;   /* nobody waits for the request to leave */
     if (!e->lease.reused) {
-        e->connected_us = e->lease.ready_us - e->lease.asked_us;
+        e->connected_us = e->lease.ready_us - e->lease.asked_us - e->lease.queued_us;
     }
     return STEP_request;
 }
@@ -134,13 +145,24 @@ enum step step_request(struct exchange *e) {
 
 /* --- response: until its head is here ----------------------------------------------------- */
 
-/* The keep-alive race: the server closed a kept connection just as our request came. It goes
- * again, once, on a fresh one, where it may be repeated (RFC 9110 9.2.2) and nothing of its body is
- * gone. */
+/* The server closed a kept connection just as our request came, or was killed before it had an
+ * answer. The request goes again, once, on a fresh one, where it may be repeated (RFC 9110 9.2.2)
+ * and its body is still there. */
 static bool may_go_again(const struct exchange *e) {
-    return e->up->may_retry && !e->retried && e->lease.reused &&
-           method_idempotent(e->request->method) && e->up->tx_bytes == 0 &&
-           e->up->tx.bytes == 0;
+    return e->up->may_retry && !e->retried &&
+           method_idempotent(e->request->method) &&
+           (e->request_spool != NULL || (e->up->tx_bytes == 0 && e->up->tx.bytes == 0));
+}
+
+/* A server that dies takes its listener with it, yet some moments later: who came back at once
+ * would be lost again, and goes no third time. The race of a kept connection is another thing: it
+ * shows as soon as the request is there. */
+#define DYING_MS 50u
+#define RACE_MS 20u
+
+static bool server_may_die(const struct exchange *e) {
+    uint64_t gone_ms = (ring_now_us(e->room->ring) - e->moved_us) / 1000;
+    return !e->lease.reused || gone_ms >= RACE_MS;
 }
 
 static enum step response_lost(struct exchange *e) {
@@ -150,9 +172,18 @@ static enum step response_lost(struct exchange *e) {
     e->retried = true;
     e->uploading = e->request->body != BODY_NONE;   /* its end may have gone: it goes again */
     stats_add(ring_stats(e->room->ring), STAT_RETRIED, 1);
+    e->queued_us += e->lease.queued_us;
+    bool dying = server_may_die(e);
     lease_end(&e->lease, e->up->why);
     e->up = NULL;
-    return ask(e, true);
+    shield_rewind(e);
+    timer_cancel(e->room->ring, &e->timer);
+    if (!dying) {
+        return exchange_ask(e, true);
+    }
+    e->late = false;
+    timer_arm(e->room->ring, &e->timer, DYING_MS);
+    return STEP_lease;
 }
 
 /* Time runs from the last byte that went up: a long upload is not a slow server. */
@@ -178,7 +209,10 @@ static enum step response_head(struct exchange *e) {
     if (e->first_us == 0) {
         e->first_us = ring_now_us(e->room->ring);
     }
-    rewrite_response(head);
+    rewrite_response(e, head);
+    if (head->arena->failed) {
+        return exchange_fail(e, CLOSE_NO_MEMORY);
+    }
     e->down->ops->send_head(e->down, head);
     if (head->status < 200 && head->status != 101) {
         e->request->expect_continue = e->request->expect_continue && head->status != 100;
@@ -195,6 +229,9 @@ static enum step response_head(struct exchange *e) {
 
 enum step step_response(struct exchange *e) {
     relay_request(e);
+    if (e->request_spool != NULL && e->request_spool->why != CLOSE_NONE) {
+        return exchange_fail(e, (enum close_reason)e->request_spool->why);
+    }
     while ((e->up->ready & STREAM_HEAD) != 0) {
         enum step next = response_head(e);
         if (next != STEP_response) {
@@ -220,6 +257,7 @@ enum step step_done(struct exchange *e) {
     }
     lease_end(&e->lease, e->why);
     e->up = NULL;
+    shield_drop(e);
     /* A page that was sent whole ends its exchange well, as far as the connection goes. */
     e->down->ops->release(e->down, e->cut ? (enum close_reason)e->why : CLOSE_NONE);
     return STEP_done;

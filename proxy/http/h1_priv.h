@@ -122,6 +122,11 @@ void h1_write_bare(struct bufq *tx, uint16_t status, struct str date);
 void h1_write_chunk_line(struct bufq *tx, uint32_t len);
 void h1_write_last_chunk(struct bufq *tx, const struct head *trailers);
 
+/* uwsgi_write.c: the same request for a server that speaks uwsgi; its body, of a known length, goes
+ * behind it as it is. What is needed to make it comes from the arena. Not NONE: nothing was
+ * written; PATH_NUL, PACKET_TOO_LARGE or NO_MEMORY. */
+enum refusal uwsgi_write_request(struct bufq *tx, const struct head *, struct arena *);
+
 /* --- The sending half of a stream: h1_tx.c ------------------------------------------------ */
 
 struct h1_tx {

@@ -93,7 +93,7 @@ void h1_tx_room(struct h1_tx *tx, struct http *http, struct stream *st, struct w
     if (st->tx.bytes > 0) {
         h1_tx_push(tx, http, st, wire, NULL);
     }
-    if (tx->full && bufq_room(&st->tx) >= st->tx.mark / 2) {
+    if (tx->full && bufq_is_roomy(&st->tx)) {
         tx->full = false;
         stream_wake(http, st, STREAM_ROOM);
     }

@@ -1,4 +1,4 @@
-/* HTTP/1 with a server: a session carries one request at a time, a stream is one of them. */
+/* HTTP/1 with a server, or uwsgi: a session carries one request at a time, a stream is one. */
 #include "http/h1_priv.h"
 
 /* More interim responses than this are no answer. */
@@ -11,7 +11,6 @@ struct h1_up_stream {
     bool interim;                 /* the head in hand is not the last one */
     bool switching;               /* it is a 101 */
     bool keep;                    /* the server keeps the connection */
-    bool waited;                  /* the connection stood idle before */
     struct str upgrade;           /* the protocol that was asked for */
     struct h1_tx tx;
     struct h1_read read;
@@ -28,6 +27,7 @@ struct h1_up {
     bool eof, lost;               /* the server's FIN; the wire is dead. rx may hold what came */
     bool draining, forgotten, push_waits;
     bool once;                    /* one request, and no other */
+    bool uwsgi;                   /* requests are packets */
 };
 
 const size_t h1_up_size = sizeof(struct h1_up);
@@ -217,8 +217,8 @@ static void up_ended(struct h1_up *s) {
     if (s->lost && s->wire->why != CLOSE_BACKEND_CLOSED) {
         stream_lost(s->http, stream, s->wire->why);
     } else if (nothing) {
-        /* The race of a kept connection: the server closed it while our request was on its way. */
-        stream->may_retry = st->waited;
+        /* A kept connection was closed while our request was on its way, or the server died. */
+        stream->may_retry = true;
         stream_lost(s->http, stream, CLOSE_BACKEND_CLOSED);
     } else {
         stream_lost(s->http, stream, CLOSE_BACKEND_CUT);
@@ -276,12 +276,28 @@ static void up_run(struct task *task) {
 
 /* --- What the owner of a stream asks for -------------------------------------------------- */
 
+/* False: the stream is lost. */
+static bool up_write_head(struct h1_up *s, const struct head *head) {
+    struct stream *stream = &s->stream->stream;
+    if (!s->uwsgi) {
+        h1_write_request(&s->wire->tx, head, s->once);
+        return true;
+    }
+    enum refusal refusal = uwsgi_write_request(&s->wire->tx, head, &stream->arena);
+    if (refusal != REFUSE_NONE) {
+        stream->refusal = (uint8_t)refusal;
+        stream_lost(s->http, stream, refuse_row(refusal)->why);
+    }
+    return refusal == REFUSE_NONE;
+}
+
 static void up_send_head(struct stream *stream, const struct head *head) {
     struct h1_up *s = up_of(stream);
     struct h1_up_stream *st = s->stream;
     ensure(!st->tx.head_sent);
+    ensure(!s->uwsgi || head->body != BODY_STREAM);
     st->read.no_body = head->method == METHOD_HEAD;
-    if (head->upgrade.len > 0) {
+    if (head->upgrade.len > 0 && !s->uwsgi) {
         char *protocol = arena_get(&stream->arena, head->upgrade.len);
         if (protocol == NULL) {
             stream_lost(s->http, stream, CLOSE_NO_MEMORY);
@@ -292,10 +308,9 @@ static void up_send_head(struct stream *stream, const struct head *head) {
     }
     h1_tx_start(&st->tx, head->body == BODY_STREAM ? H1_TX_CHUNKED
                          : head->body == BODY_LENGTH ? H1_TX_LENGTH : H1_TX_NONE, head->length);
-    if (s->wire == NULL) {
+    if (s->wire == NULL || !up_write_head(s, head)) {
         return;
     }
-    h1_write_request(&s->wire->tx, head, s->once);
     if (st->tx.done) {
         s->wire->tell_sent = stream->tell_sent;
         wire_push(s->wire);
@@ -308,11 +323,11 @@ static void up_send_head(struct stream *stream, const struct head *head) {
 static void up_push(struct stream *stream, const struct head *trailers) {
     struct h1_up *s = up_of(stream);
     struct h1_up_stream *st = s->stream;
-    ensure(st->tx.head_sent);
-    if (s->wire == NULL || s->lost) {
+    if (s->wire == NULL || s->lost || stream->why != CLOSE_NONE) {
         bufq_drop(&stream->tx, stream->tx.bytes);
         return;
     }
+    ensure(st->tx.head_sent);
     s->push_waits = false;
     h1_tx_push(&st->tx, s->http, stream, s->wire, trailers);
 }
@@ -398,7 +413,6 @@ static struct stream *up_open(struct session *session, struct task *owner) {
     st->session = s;
     st->interim_count = 0;
     st->switching = st->keep = false;
-    st->waited = session->served > 0 || ring_now_ms(s->http->ring) > session->since_ms;
     st->upgrade = STR("");
     st->tx = (struct h1_tx){.framing = H1_TX_NONE};
     st->read.no_body = false;
@@ -447,7 +461,9 @@ struct session *h1_up_new(struct http *http, const struct up_params *params,
     }
     *s = (struct h1_up){.session = {.magic = SESSION_MAGIC, .ops = &up_session_ops,
                                     .owner = owner},
-                        .http = http, .limits = params->limits, .once = params->once};
+                        .http = http, .limits = params->limits,
+                        .once = params->once || params->protocol == UP_UWSGI,
+                        .uwsgi = params->protocol == UP_UWSGI};
     task_init(&s->task, up_run);
     struct wire_params wire = {.fd = -1, .to = params->to, .limits = &params->limits->wire,
                                .preface = params->preface};

@@ -112,9 +112,10 @@ static void pen_request_framing(struct pen *pen, const struct head *head) {
     }
 }
 
-/* Host goes first (RFC 9110 7.2). Connections are kept by default in HTTP/1.1. An upgrade stands
- * alone in Connection, as some servers look for nothing else there: what it leads to ends the
- * connection anyway, and if it is refused we close it unannounced. */
+/* Host goes first (RFC 9110 7.2). Connections are kept by default in HTTP/1.1. Connection is one
+ * field, as of two some servers read one. An upgrade stands alone in it, as some look for nothing
+ * else there: what it leads to ends the connection anyway, and if it is refused we close it
+ * unannounced; trailers are not asked for beside it. */
 void h1_write_request(struct bufq *tx, const struct head *head, bool close) {
     struct pen pen = pen_on(tx);
     const struct field *host = head_find(head, FIELD_HOST);
@@ -127,11 +128,11 @@ void h1_write_request(struct bufq *tx, const struct head *head, bool close) {
     pen_request_framing(&pen, head);
     if (head->upgrade.len > 0) {
         pen_upgrade(&pen, head->upgrade);
+    } else if (head->te_trailers) {
+        pen_text(&pen, "TE: trailers\r\nConnection: TE");
+        pen_str(&pen, close ? STR(", close\r\n") : STR("\r\n"));
     } else if (close) {
         pen_text(&pen, "Connection: close\r\n");
-    }
-    if (head->te_trailers) {
-        pen_text(&pen, "TE: trailers\r\nConnection: TE\r\n");
     }
     pen_text(&pen, "\r\n");
     pen_end(&pen);

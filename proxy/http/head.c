@@ -42,10 +42,12 @@ static enum field_id candidate_long(struct str name, char first) {
         switch (first) {
         case 'a': return FIELD_AUTHORIZATION;
         case 'c': return char_lower(name.p[1]) == 'a' ? FIELD_CACHE_CONTROL : FIELD_CONTENT_RANGE;
+        case 's': return FIELD_SERVER_TIMING;
         default: return FIELD_OTHER;
         }
     case 14: return first == 'c' ? FIELD_CONTENT_LENGTH : FIELD_HTTP2_SETTINGS;
-    case 15: return FIELD_X_FORWARDED_FOR;
+    case 15: return char_lower(name.p[2]) == 'r' ? FIELD_X_REQUEST_START
+                                                : FIELD_X_FORWARDED_FOR;
     case 16:
         switch (first) {
         case 'c': return FIELD_CONTENT_ENCODING;

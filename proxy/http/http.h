@@ -98,6 +98,8 @@ struct head {
     struct str line;           /* the request line as it came, or as much of it as came */
     struct str target;         /* origin-form as sent ("/a?b", "*"); made from absolute-form */
     struct str path;           /* target without query */
+    struct str script_name;    /* where the app stands: the first part of path, with no / at its
+                                  end; for servers that do not speak HTTP. Empty: at the root */
     struct str authority;      /* Host, or the authority of an absolute-form target */
     /* response */
     uint16_t status;
@@ -192,7 +194,7 @@ struct stream {
     uint8_t ready;               /* enum stream_ready, a set; the owner clears what it dealt with */
     uint8_t why;                 /* enum close_reason, with STREAM_LOST */
     uint8_t refusal;             /* enum refusal, with STREAM_LOST: what was wrong */
-    bool may_retry;              /* up, LOST: no byte of a response came, on a kept connection */
+    bool may_retry;              /* up, LOST: no byte of a response came */
     bool tx_end;                 /* set by the owner: what is in tx is the last */
     bool tell_sent;              /* set by the owner: wake me with SENT (default: yes) */
     bool rx_ended;               /* END was set at some time */
@@ -240,6 +242,7 @@ struct session {
     struct task *owner;
     struct list_node link;       /* the holder's: idle list, or the room's list of down sessions */
     bool up, idle, dead;
+    bool holds_slot;             /* the holder's: idle, and it occupies a worker */
     uint8_t why;                 /* with dead */
     uint64_t since_ms;           /* idle since */
     uint32_t served;             /* messages so far */
@@ -291,11 +294,18 @@ struct down_params {
  * a pool is at its bound; the descriptor is closed then. */
 bool h1_down_new(struct http *, const struct down_params *);
 
+/* What a server speaks. Answers are HTTP/1 with either. */
+enum up_protocol {
+    UP_HTTP,
+    UP_UWSGI                   /* one request, as a packet of variables; a body has a length */
+};
+
 struct up_params {
     const struct addr *to;               /* outlives the session */
     const struct http_limits *limits;    /* outlives the session */
     struct str preface;                  /* bytes that go before the first request; copied */
     bool once;                           /* it serves one request, and says so to the server */
+    enum up_protocol protocol;
 };
 /* Dials a server. NULL when that can not be: net->refused says why. The owner is woken when it is
  * up, or dead. */

@@ -12,9 +12,8 @@
 
 /* Linear probing; count 0: free. */
 struct client_slot {
-    uint64_t network;         /* IPv4: the address; IPv6: the upper half, a /64 */
+    struct network network;
     uint32_t count;
-    uint8_t family;
 };
 
 struct client_shard {
@@ -29,32 +28,19 @@ struct client_counts {
     const char *listener;
     const struct cidr *exempt;
     uint32_t exempt_count;
-    uint64_t secrets[2];      /* so that nobody can choose addresses that share a slot */
+    uint64_t secrets[2];      /* of network_hash */
     pthread_mutex_t said_lock;
     struct log_limit said;
 };
 
 /* --- Addresses ---------------------------------------------------------------------------- */
 
-/* A v4-mapped address is IPv4 in an endpoint already. A /64 is what one client is given, and all of
- * its 2^64 addresses are its own to choose from. */
 static struct client_slot slot_of(const struct endpoint *client) {
-    struct client_slot slot = {.count = 1, .family = client->family};
-    memcpy(&slot.network, client->ip, client->family == AF_INET ? 4 : 8);
-    return slot;
-}
-
-static bool slot_same(const struct client_slot *a, const struct client_slot *b) {
-    return a->network == b->network && a->family == b->family;
+    return (struct client_slot){.network = endpoint_network(client), .count = 1};
 }
 
 static uint64_t slot_hash(const struct client_counts *c, const struct client_slot *slot) {
-    uint64_t x = (slot->network + slot->family) ^ c->secrets[0];
-    for (unsigned i = 0; i < 3; i++) {
-        x ^= x >> 32;
-        x *= c->secrets[1];
-    }
-    return x ^ x >> 29;
+    return network_hash(&slot->network, c->secrets);
 }
 
 static bool client_counted(const struct client_counts *c, const struct endpoint *client) {
@@ -79,7 +65,7 @@ static struct client_shard *shard_of(struct client_counts *c, uint64_t hash) {
 static uint32_t shard_find(const struct client_counts *c, const struct client_shard *shard,
                            const struct client_slot *slot) {
     uint32_t at = (uint32_t)slot_hash(c, slot) & (shard->cap - 1);
-    while (shard->slots[at].count > 0 && !slot_same(&shard->slots[at], slot)) {
+    while (shard->slots[at].count > 0 && !network_eq(&shard->slots[at].network, &slot->network)) {
         at = (at + 1) & (shard->cap - 1);
     }
     return at;

@@ -89,12 +89,13 @@ static void listener_arm(struct listener *l) {
     op_accept(l->net->ring, &l->accept, l->fd, many);
 }
 
-enum cause { CAUSE_LIMIT, CAUSE_KERNEL, CAUSE_MEMORY, CAUSE_FAILED, CAUSE_COUNT };
+enum cause { CAUSE_LIMIT, CAUSE_KERNEL, CAUSE_POOL, CAUSE_MEMORY, CAUSE_FAILED, CAUSE_COUNT };
 
 static void listener_pause(struct listener *l, enum cause cause) {
     static const char *const texts[CAUSE_COUNT] = {
         "max_connections is reached (or what descriptors allow)",
-        "out of descriptors or memory", "a pool is at its bound", "accept failed",
+        "out of descriptors or memory", "a pool is at its bound", "memory_max is near",
+        "accept failed",
     };
     static struct log_limit said[CAUSE_COUNT];   /* of all listeners of all rings */
     if (!l->paused) {
@@ -109,13 +110,17 @@ static void listener_pause(struct listener *l, enum cause cause) {
 
 void listener_hold(struct listener *l) {
     ensure_magic(l, LISTENER_MAGIC);
-    listener_pause(l, CAUSE_MEMORY);
+    listener_pause(l, CAUSE_POOL);
 }
 
 /* What came before the limit was seen waits here, unserved, as it would in the backlog. */
 int listener_take(struct listener *l) {
     ensure_magic(l, LISTENER_MAGIC);
     if (l->count == 0) {
+        return -1;
+    }
+    if (memory_level() == MEMORY_FULL) {
+        listener_pause(l, CAUSE_MEMORY);
         return -1;
     }
     if (!limit_take(l->limit)) {

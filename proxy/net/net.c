@@ -2,9 +2,12 @@
 #include "net/net_priv.h"
 
 /* A head and a small body ride in one copy; a TLS record of 16 KiB and its overhead fit twice into
- * one segment of records, which is one send (32 KiB measured best). */
+ * one segment of records, which is one send (32 KiB measured best). Whole pages, so that they can
+ * be given back one by one. */
 #define COPY_BYTES 16384u
-#define RECORD_BYTES 34816u
+#define RECORD_BYTES 36864u
+
+#define TRIM_MS 1000u
 
 static void net_sweep_fired(struct timer *timer) {
     struct net *net = container_of(timer, struct net, sweep);
@@ -33,12 +36,38 @@ static void net_sweep_fired(struct timer *timer) {
     }
 }
 
+static void net_trim_fired(struct timer *timer) {
+    struct net *net = container_of(timer, struct net, trim);
+    bool copies = segpool_trim(&net->copies), records = segpool_trim(&net->records);
+    bool buffers = segpool_trim(ring_receive_pool(net->ring));
+    if (copies || records || buffers) {
+        net_trim_later(net);
+    }
+}
+
+void net_trim_later(struct net *net) {
+    if (!timer_armed(&net->trim)) {
+        timer_arm(net->ring, &net->trim, TRIM_MS);
+    }
+}
+
+static void net_copy_home(struct segpool *pool) {
+    net_trim_later(container_of(pool, struct net, copies));
+}
+
+static void net_record_home(struct segpool *pool) {
+    net_trim_later(container_of(pool, struct net, records));
+}
+
 void net_init(struct net *net, struct ring *ring) {
     *net = (struct net){.magic = NET_MAGIC, .ring = ring};
     pool_init(&net->wires, "wires", sizeof(struct wire), 0);
     pool_init(&net->sendvs, "sendvs", sizeof(struct sendv), 0);
     segpool_init(&net->copies, "copies", COPY_BYTES, 0, false);
     segpool_init(&net->records, "records", RECORD_BYTES, 0, false);
+    net->copies.home = net_copy_home;
+    net->records.home = net_record_home;
+    timer_init(&net->trim, net_trim_fired);
     list_init(&net->sends);
     list_init(&net->endings);
     timer_init(&net->sweep, net_sweep_fired);
@@ -48,6 +77,7 @@ void net_fini(struct net *net) {
     ensure_magic(net, NET_MAGIC);
     ensure(net->listeners == 0);
     timer_cancel(net->ring, &net->sweep);
+    timer_cancel(net->ring, &net->trim);
     pool_fini(&net->wires);
     pool_fini(&net->sendvs);
     segpool_fini(&net->copies);

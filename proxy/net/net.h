@@ -50,6 +50,7 @@ struct net {
     struct list_node sends;          /* wires with a send in flight, oldest first */
     struct list_node endings;        /* wires that end by themselves (WIRE_ENDING) */
     struct timer sweep;              /* looks at `sends` for peers that take nothing */
+    struct timer trim;               /* gives memory back that nobody has needed for a while */
     uint8_t refused;                 /* enum close_reason: why the last wire could not be had */
     uint32_t closing;                /* wires on their way out: each gives a descriptor back */
     /* Where descriptors run out somebody may have some to spare: relief is woken when an accept was

@@ -50,4 +50,7 @@ enum close_reason pace_judge(struct wire *);
 void wire_dial_start(struct wire *);
 void wire_dial_done(struct op *, int res, struct seg *, bool armed);
 
+/* net.c: memory has come home, and may not be needed again soon. */
+void net_trim_later(struct net *);
+
 #endif

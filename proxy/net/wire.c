@@ -293,6 +293,7 @@ static void wire_free(struct wire *w) {
     w->magic = 0;
     pool_put(&net->wires, w);
     net->closing--;
+    net_trim_later(net);
     if (net->wanted > 0) {
         task_wake(net->ring, net->relief);
     }

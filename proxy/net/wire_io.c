@@ -220,7 +220,7 @@ static void wire_tx_broken(struct wire *w) {
 
 static void wire_tell_room(struct wire *w, bool sent) {
     bool flushed = sent && w->tell_sent && wire_flushed(w);
-    if (flushed || (w->full && (w->tx_dead || bufq_room(&w->tx) >= w->tx.mark / 2))) {
+    if (flushed || (w->full && (w->tx_dead || bufq_is_roomy(&w->tx)))) {
         w->full = false;
         wire_wake(w, WIRE_ROOM);
     }

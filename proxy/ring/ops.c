@@ -75,6 +75,19 @@ void op_write(struct ring *ring, struct op *op, int fd, const void *bytes, uint3
     sqe->user_data = op_token(op);
 }
 
+void op_pread(struct ring *ring, struct op *op, int fd, void *to, uint32_t len, uint64_t at) {
+    struct io_uring_sqe *sqe = begin(ring, op, OP_PREAD, fd);
+    io_uring_prep_read(sqe, fd, to, len, at);
+    sqe->user_data = op_token(op);
+}
+
+void op_pwritev(struct ring *ring, struct op *op, int fd, const struct iovec *iov, int count,
+                uint64_t at) {
+    struct io_uring_sqe *sqe = begin(ring, op, OP_PWRITEV, fd);
+    io_uring_prep_writev(sqe, fd, iov, (unsigned)count, at);
+    sqe->user_data = op_token(op);
+}
+
 /* A multishot poll is edge-triggered: every write to the eventfd completes it once more, and its
  * counter need not be read (it would take 500 years to be full). */
 static void wake_arm(struct ring *ring) {

@@ -94,6 +94,10 @@ void op_watch(struct ring *, struct op *, int fd, unsigned events);
 /* Appends to a file, pipe or stream. May be short. A pipe without a reader is -EPIPE, and the
  * kernel raises SIGPIPE, which the process must ignore. */
 void op_write(struct ring *, struct op *, int fd, const void *, uint32_t len);
+/* At a place in a file that sys_open_spool made. May be short; a read behind the end is 0. The
+ * kernel keeps the iovec until the completion, as it keeps the memory. */
+void op_pread(struct ring *, struct op *, int fd, void *, uint32_t len, uint64_t at);
+void op_pwritev(struct ring *, struct op *, int fd, const struct iovec *, int count, uint64_t at);
 /* A request. done still comes with armed false, once, with -ECANCELED or whatever happened first;
  * what a multishot op has received or accepted by then comes before it, with armed true. Harmless
  * when the op is idle or cancelled already. */
@@ -174,8 +178,12 @@ int sys_reset_on_close(int fd);                            /* close(2) will send
 int sys_unsent(int fd);
 int sys_close(int fd);
 int sys_open_append(const char *path);                     /* made with mode 0640 */
+/* A file without a name in that folder, for reading and writing; it is gone when it is closed. */
+int sys_open_spool(const char *folder);
 void sys_random(void *, uint32_t len);                     /* cryptographic */
 /* Raises the soft limit of descriptors to the hard one; returns it. */
 uint32_t sys_raise_nofile(void);
+/* Bytes of memory that the machine has, or that our control groups may use, where that is less. */
+uint64_t sys_memory(void);
 
 #endif

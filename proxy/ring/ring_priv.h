@@ -103,7 +103,7 @@ uint64_t core_turn_wait_us(struct ring_core *);
 
 enum op_kind {
     OP_NONE, OP_RECV, OP_SEND, OP_SENDV, OP_ACCEPT, OP_CONNECT, OP_CLOSE, OP_WATCH, OP_WRITE,
-    OP_ACCEPT_ONE,
+    OP_ACCEPT_ONE, OP_PREAD, OP_PWRITEV,
     OP_WAKE,     /* the ring's own: posts have come */
 };
 

@@ -1,8 +1,12 @@
 /* Short system calls that do not block: sockets, files, luck, and limits. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -87,6 +91,29 @@ int sys_open_append(const char *path) {
     return fd;
 }
 
+/* Filesystems without O_TMPFILE (overlayfs of old kernels, NFS) get a name for a moment. */
+static int open_unlinked(const char *folder) {
+    char path[PATH_MAX];
+    int len = snprintf(path, sizeof path, "%s/gyre-spool-XXXXXX", folder);
+    if (len < 0 || (size_t)len >= sizeof path) {
+        return -ENAMETOOLONG;
+    }
+    int fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    (void)unlink(path);
+    return fd;
+}
+
+int sys_open_spool(const char *folder) {
+    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0) {
+        return fd;
+    }
+    return errno == EOPNOTSUPP || errno == EISDIR ? open_unlinked(folder) : -errno;
+}
+
 void sys_random(void *to, uint32_t len) {
     uint8_t *p = to;
     while (len > 0) {
@@ -109,4 +136,49 @@ uint32_t sys_raise_nofile(void) {
         limit.rlim_cur = soft;   /* the hard limit may lie above what this kernel allows */
     }
     return limit.rlim_cur < UINT32_MAX ? (uint32_t)limit.rlim_cur : UINT32_MAX;
+}
+
+/* --- Memory ------------------------------------------------------------------------------- */
+
+/* The number in a file of a control group; UINT64_MAX where there is none ("max"). */
+static uint64_t group_limit(const char *group) {
+    char path[PATH_MAX + 64], text[32];
+    int len = snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.max", group);
+    int fd = len > 0 && (size_t)len < sizeof path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    if (fd >= 0) {
+        close(fd);
+    }
+    text[got > 0 ? got : 0] = '\0';
+    return text[0] >= '0' && text[0] <= '9' ? strtoull(text, NULL, 10) : UINT64_MAX;
+}
+
+/* Our control group and all above it (cgroups(7), version 2: "0::/path"). */
+static uint64_t groups_limit(void) {
+    char text[PATH_MAX + 8];
+    int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+    if (fd >= 0) {
+        close(fd);
+    }
+    text[got > 0 ? got : 0] = '\0';
+    char *group = strstr(text, "0::/");
+    if (group == NULL || (group != text && group[-1] != '\n')) {
+        return UINT64_MAX;
+    }
+    group += 3;
+    group[strcspn(group, "\n")] = '\0';
+    uint64_t least = group_limit(group);
+    for (char *slash; (slash = strrchr(group, '/')) != NULL;) {
+        *slash = '\0';
+        uint64_t limit = group_limit(group);
+        least = limit < least ? limit : least;
+    }
+    return least;
+}
+
+uint64_t sys_memory(void) {
+    uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t groups = groups_limit();
+    return machine < groups ? machine : groups;
 }

@@ -16,20 +16,28 @@ uint32_t upstream_random(struct upstream *room, uint32_t below) {
     return (uint32_t)(((uint64_t)high * below) >> 32);
 }
 
-static bool is_usable(const struct server *server, uint64_t tried, const struct server *avoid) {
-    bool was_tried = server->index < LEASE_TRIES_MAX && (tried >> server->index & 1) != 0;
-    return !was_tried && server != avoid;
+/* Servers that may be picked. */
+struct choice {
+    uint64_t tried;                  /* not these, by index */
+    const struct server *avoid;      /* nor this one */
+    uint64_t now_ms;
+};
+
+static bool is_usable(const struct server *server, const struct choice *choice) {
+    bool was_tried = server->index < LEASE_TRIES_MAX &&
+                     (choice->tried >> server->index & 1) != 0;
+    return !was_tried && server != choice->avoid && server_is_open(server, choice->now_ms);
 }
 
 /* Smooth weighted round robin, as nginx made it known: every server earns its weight, the richest
  * is picked and pays the sum. */
 static struct server *pick_round_robin(struct upstream *room, struct backend *backend,
-                                       uint64_t tried, const struct server *avoid) {
+                                       const struct choice *choice) {
     struct local_server *best = NULL;
     int64_t sum = 0;
     for (uint32_t i = 0; i < backend->server_count; i++) {
         struct local_server *local = &room->backends[backend->index].servers[i];
-        if (!is_usable(local->server, tried, avoid)) {
+        if (!is_usable(local->server, choice)) {
             continue;
         }
         local->turn += local->server->weight;
@@ -61,13 +69,13 @@ static bool is_lighter(struct upstream *room, const struct server *a, const stru
 }
 
 /* One usable server, each as likely as its weight says. */
-static struct server *draw(struct upstream *room, struct backend *backend, uint64_t tried,
-                           const struct server *avoid) {
+static struct server *draw(struct upstream *room, struct backend *backend,
+                           const struct choice *choice) {
     struct server *drawn = NULL;
     uint32_t sum = 0;
     for (uint32_t i = 0; i < backend->server_count; i++) {
         struct server *server = &backend->servers[i];
-        if (is_usable(server, tried, avoid)) {
+        if (is_usable(server, choice)) {
             sum += server->weight;
             if (upstream_random(room, sum) < server->weight) {
                 drawn = server;
@@ -78,16 +86,16 @@ static struct server *draw(struct upstream *room, struct backend *backend, uint6
 }
 
 static struct server *pick_least_requests(struct upstream *room, struct backend *backend,
-                                          uint64_t tried, const struct server *avoid) {
+                                          const struct choice *choice) {
     if (backend->server_count > COMPARE_ALL_MAX) {
-        struct server *one = draw(room, backend, tried, avoid);
-        struct server *two = draw(room, backend, tried, avoid);
+        struct server *one = draw(room, backend, choice);
+        struct server *two = draw(room, backend, choice);
         return one != NULL && one != two && is_lighter(room, two, one) ? two : one;
     }
     struct server *best = NULL;
     for (uint32_t i = 0; i < backend->server_count; i++) {
         struct server *server = &backend->servers[i];
-        if (is_usable(server, tried, avoid) &&
+        if (is_usable(server, choice) &&
             (best == NULL || is_lighter(room, server, best))) {
             best = server;
         }
@@ -97,9 +105,10 @@ static struct server *pick_least_requests(struct upstream *room, struct backend 
 
 struct server *balance_pick(struct upstream *room, struct backend *backend, uint64_t tried,
                             const struct server *avoid) {
+    struct choice choice = {tried, avoid, ring_now_ms(room->ring)};
     struct server *server = backend->balance == CONF_BALANCE_LEAST_REQUESTS
-                                ? pick_least_requests(room, backend, tried, avoid)
-                                : pick_round_robin(room, backend, tried, avoid);
+                                ? pick_least_requests(room, backend, &choice)
+                                : pick_round_robin(room, backend, &choice);
     if (server == NULL && avoid != NULL) {
         server = balance_pick(room, backend, tried, NULL);
     }

@@ -14,6 +14,10 @@ static void count_request(struct lease *lease, int change) {
     atomic_store_explicit(count, now + (uint32_t)change, memory_order_relaxed);
 }
 
+static void lease_lose_slot(struct lease *lease) {
+    slot_give(lease->room, lease->backend, lease->server);
+}
+
 /* --- From a server to a stream ------------------------------------------------------------ */
 
 static void lease_fail(struct lease *lease, enum close_reason why) {
@@ -25,7 +29,6 @@ static bool lease_open(struct lease *lease, struct session *session) {
     session->owner = &lease_local(lease)->task;
     struct stream *stream = session->ops->open(session, lease->owner);
     if (stream == NULL) {
-        local_server_give(lease_local(lease), session);
         return false;
     }
     lease->session = session;
@@ -35,14 +38,41 @@ static bool lease_open(struct lease *lease, struct session *session) {
     return true;
 }
 
+/* It can carry no stream now, for want of memory or as its server has ended it. Without a request
+ * it would occupy a worker of a server with slots. */
+static void lease_leave(struct lease *lease, struct session *session) {
+    if (session->dead || lease->server->slots != 0) {
+        session_forget(session);
+    } else {
+        (void)local_server_give(lease_local(lease), session);
+    }
+}
+
+/* What a kept connection does says nothing about whether its server takes new ones. */
 static bool lease_reuse(struct lease *lease) {
     struct session *session = local_server_take(lease_local(lease));
-    if (session == NULL || !lease_open(lease, session)) {
+    if (session == NULL) {
         return false;
     }
+    if (!lease_open(lease, session)) {
+        lease_leave(lease, session);
+        return false;
+    }
+    slot_untried(lease);
     lease->reused = true;
     stats_add(ring_stats(lease->room->ring), STAT_REUSED, 1);
     return true;
+}
+
+/* A slot that an idle connection of this ring holds, which lease_reuse then takes as well. */
+static struct server *lease_rob(struct lease *lease) {
+    for (uint32_t i = 0; !lease->fresh && i < lease->backend->server_count; i++) {
+        struct server *server = &lease->backend->servers[i];
+        if (local_server_rob(local_server_of(lease->room, lease->backend, server))) {
+            return server;
+        }
+    }
+    return NULL;
 }
 
 /* The PROXY header that this server is to get; empty: none. Without a client to speak of it says
@@ -59,116 +89,242 @@ static struct str lease_preface(const struct lease *lease, uint8_t to[PROXYPROTO
     return (struct str){(const char *)to, len};
 }
 
-/* To the server that was picked. */
-static void lease_dial(struct lease *lease) {
+/* Of what we lack ourselves the next server's connection would lack as well. */
+static bool lease_lacks(enum close_reason why) {
+    return why == CLOSE_NO_DESCRIPTOR || why == CLOSE_NO_MEMORY;
+}
+
+/* To the server that was picked. NONE: the lease waits for it, or for a descriptor to dial with;
+ * its slot is its own meanwhile. */
+static enum close_reason lease_dial(struct lease *lease) {
     struct upstream *room = lease->room;
     uint8_t preface[PROXYPROTO_WRITE_MAX];
     struct up_params params = {.to = &lease->server->addr, .limits = &lease->backend->limits,
                                .preface = lease_preface(lease, preface),
-                               .once = lease->server->send_proxy != CONF_PROXY_NO};
+                               .once = lease->server->send_proxy != CONF_PROXY_NO,
+                               .protocol = lease->server->uwsgi ? UP_UWSGI : UP_HTTP};
     lease->state = LEASE_WAITING;
     lease->session = h1_up_new(room->http, &params, &lease->dialed);
     if (lease->session != NULL) {
         stats_add(ring_stats(room->ring), STAT_DIALED, 1);
-        return;
+        return CLOSE_NONE;
     }
     enum close_reason why = room->http->net->refused;
-    bool short_of = why == CLOSE_NO_DESCRIPTOR || why == CLOSE_NO_MEMORY;
-    if (!short_of || !relief_wait(lease)) {
-        stats_add(ring_stats(room->ring), STAT_DIAL_FAILED, 1);
-        lease_fail(lease, why);
+    return lease_lacks(why) && relief_wait(lease) ? CLOSE_NONE : why;
+}
+
+/* A kept connection, or a new one; NONE: there is one, or the lease waits for it. */
+static enum close_reason lease_connect(struct lease *lease) {
+    return !lease->fresh && lease_reuse(lease) ? CLOSE_NONE : lease_dial(lease);
+}
+
+/* A connect to a unix socket takes time only while its backlog is full. */
+static bool lease_found_full(const struct lease *lease, enum close_reason why) {
+    return why == CLOSE_CONNECT_TIMEOUT && lease->server->addr.sa.any.sa_family == AF_UNIX;
+}
+
+/* No connection to its server: the slot goes back. */
+static void lease_missed(struct lease *lease, enum close_reason why) {
+    if (lease_found_full(lease, why)) {
+        atomic_store(&lease->server->seen, true);
+        slot_missed(lease);
+    } else if (why == CLOSE_CONNECT_REFUSED || (lease->trial && !lease_lacks(why))) {
+        slot_missed(lease);
+    } else {
+        slot_untried(lease);
+    }
+    stats_add(ring_stats(lease->room->ring), STAT_DIAL_FAILED, 1);
+    count_request(lease, -1);
+    lease_lose_slot(lease);
+}
+
+/* --- Which server ------------------------------------------------------------------------- */
+
+static bool lease_tried_all(const struct lease *lease) {
+    return lease->tries - lease->tries_before >= lease->backend->server_count;
+}
+
+/* One that has a slot for it now; NULL: none. Who comes when others wait goes behind them. */
+static struct server *lease_pick(struct lease *lease, const struct server *avoid) {
+    bool first = lease->tries == lease->tries_before;
+    bool others_wait = atomic_load(&lease->backend->queue->waiting) > 0;
+    if (lease_tried_all(lease) || (first && others_wait)) {
+        return NULL;
+    }
+    struct server *server = slot_take(lease->room, lease->backend, lease->tried, avoid,
+                                      &lease->trial);
+    return server != NULL ? server : lease_rob(lease);
+}
+
+/* It has tried all, and none is there; or others have. */
+static bool lease_none_there(const struct lease *lease) {
+    return slot_all_away(lease->backend) ||
+           (lease->met != CLOSE_NO_SERVER && lease_tried_all(lease));
+}
+
+static enum close_reason lease_met(const struct lease *lease) {
+    return lease->met == CLOSE_NO_SERVER ? CLOSE_CONNECT_REFUSED : (enum close_reason)lease->met;
+}
+
+/* No server is left to try at once. Whether it is worth while to wait for one: those that hang
+ * would hang the next time, too. */
+static void lease_wait(struct lease *lease, enum close_reason last) {
+    bool away = last == CLOSE_CONNECT_REFUSED || last == CLOSE_NO_SERVER ||
+                lease_found_full(lease, last);
+    lease->met = (uint8_t)last;
+    if (lease_lacks(last) || (!away && lease_tried_all(lease))) {
+        lease_fail(lease, last);
+        return;
+    }
+    if (slot_hopeless(lease->room, lease->backend)) {
+        lease_fail(lease, lease_met(lease));
+        return;
+    }
+    enum close_reason why = slot_wait(lease);
+    lease->state = LEASE_WAITING;
+    if (why != CLOSE_NONE) {
+        bool full = why == CLOSE_QUEUE_FULL;
+        lease_fail(lease, full && lease_none_there(lease) ? lease_met(lease) : why);
     }
 }
 
-/* Of what we lack, the next server's connection would lack as well. */
-static bool lease_is_over(const struct lease *lease) {
-    return lease->why == CLOSE_NO_DESCRIPTOR || lease->why == CLOSE_NO_MEMORY;
-}
-
-/* Picks the next server and gets as far with it as can be without waiting. */
-static void lease_next(struct lease *lease, const struct server *avoid, enum close_reason last) {
-    for (;;) {
-        struct server *server = balance_pick(lease->room, lease->backend, lease->tried, avoid);
-        if (server == NULL || lease->tries >= lease->backend->server_count) {
-            lease_fail(lease, last);
+/* To `server`, of which it has a slot, or to the next one (NULL), as far as can be without
+ * waiting. */
+static void lease_next(struct lease *lease, struct server *server, const struct server *avoid,
+                       enum close_reason last) {
+    for (;; server = NULL) {
+        server = server != NULL ? server : lease_pick(lease, avoid);
+        if (server == NULL) {
+            lease_wait(lease, last);
             return;
         }
         lease->server = server;
+        lease->went_us = ring_now_us(lease->room->ring);
         lease->tries++;
+        /* Should the server be away: it was here before those that wait, and only so many are. */
+        lease->parked = lease->parked || server->slots != 0;
         if (server->index < LEASE_TRIES_MAX) {
             lease->tried |= (uint64_t)1 << server->index;
         }
         count_request(lease, 1);
-        if (!lease->fresh && lease_reuse(lease)) {
+        last = lease_connect(lease);
+        if (last == CLOSE_NONE) {
             return;
         }
-        lease_dial(lease);
-        if (lease->state != LEASE_FAILED) {
+        lease_missed(lease, last);
+        if (lease_lacks(last)) {
+            lease_fail(lease, last);
             return;
         }
-        count_request(lease, -1);
-        if (lease_is_over(lease)) {
-            return;
-        }
-        last = lease->why;
+    }
+}
+
+static void lease_tell(struct lease *lease) {
+    if (lease->state != LEASE_WAITING) {
+        task_wake(lease->room->ring, lease->owner);
     }
 }
 
 void lease_again(struct lease *lease) {
-    if (!lease->fresh && lease_reuse(lease)) {
-        task_wake(lease->room->ring, lease->owner);
-        return;
-    }
-    lease_dial(lease);
-    if (lease->state == LEASE_FAILED) {
-        count_request(lease, -1);
-        if (!lease_is_over(lease)) {
-            lease_next(lease, NULL, lease->why);
+    enum close_reason why = lease_connect(lease);
+    if (why != CLOSE_NONE) {
+        lease_missed(lease, why);
+        if (lease_lacks(why)) {
+            lease_fail(lease, why);
+        } else {
+            lease_next(lease, NULL, NULL, why);
         }
     }
-    if (lease->state != LEASE_WAITING) {
-        task_wake(lease->room->ring, lease->owner);
-    }
+    lease_tell(lease);
 }
 
 /* The dial has ended, well or not. */
 static void lease_dialed_run(struct task *task) {
     struct lease *lease = container_of(task, struct lease, dialed);
-    struct upstream *room = lease->room;
     struct session *session = lease->session;
     if (lease->state != LEASE_WAITING || session == NULL || (!session->up && !session->dead)) {
         return;
     }
-    bool dead = session->dead;
     /* Up, and of no use: the server has ended it at once, or spoke first; or there is no memory for
-     * a stream. The pool has it then. */
-    bool ready = !dead && session->ops->slots(session) > 0;
+     * a stream. */
+    bool ready = !session->dead && session->ops->slots(session) > 0;
     enum close_reason why = ready         ? CLOSE_NO_MEMORY
                             : session->up ? CLOSE_BACKEND_CLOSED
                                           : (enum close_reason)session->why;
-    if (dead || !lease_open(lease, session)) {
-        if (dead) {
-            session_forget(session);
-        }
+    if (session->up) {
+        slot_found(lease);
+    }
+    if (session->dead || !lease_open(lease, session)) {
         lease->session = NULL;
-        stats_add(ring_stats(room->ring), STAT_DIAL_FAILED, 1);
-        count_request(lease, -1);
-        lease_next(lease, NULL, why);
+        lease_leave(lease, session);
+        lease_missed(lease, why);
+        lease_next(lease, NULL, NULL, why);
     }
-    if (lease->state != LEASE_WAITING) {
-        task_wake(room->ring, lease->owner);
+    lease_tell(lease);
+}
+
+/* --- Waiting for a slot ------------------------------------------------------------------- */
+
+static void lease_waited(struct lease *lease) {
+    timer_cancel(lease->room->ring, &lease->patience);
+    lease->queued_us += ring_now_us(lease->room->ring) - lease->waits_us;
+    lease->waits_us = 0;
+}
+
+void lease_granted(struct lease *lease, struct server *server) {
+    lease_waited(lease);
+    lease->parked = true;   /* from now on it goes before those that come later */
+    lease->tried = 0;
+    lease->tries_before = lease->tries;
+    if (server == NULL) {
+        lease_fail(lease, CLOSE_QUEUE_FULL);
+    } else {
+        lease_next(lease, server, NULL, CLOSE_NONE);
     }
+    lease_tell(lease);
+}
+
+void lease_expired(struct lease *lease) {
+    lease_waited(lease);
+    lease_fail(lease, slot_all_away(lease->backend) ? lease_met(lease) : CLOSE_QUEUE_TIMEOUT);
+    task_wake(lease->room->ring, lease->owner);
 }
 
 void lease_ask(struct lease *lease, struct upstream *room, struct backend *backend,
                const struct pick *pick, struct task *owner) {
     ensure_magic(room, UPSTREAM_MAGIC);
-    *lease = (struct lease){.room = room, .backend = backend, .owner = owner,
-                            .fresh = pick->fresh, .told = pick->told};
+    *lease = (struct lease){.room = room, .backend = backend, .owner = owner, .told = pick->told,
+                            .client = pick->client, .fresh = pick->fresh, .parked = pick->fresh};
     lease->asked_us = ring_now_us(room->ring);
     task_init(&lease->dialed, lease_dialed_run);
     room->leases++;
-    lease_next(lease, pick->avoid, CLOSE_NO_SERVER);
+    lease_next(lease, NULL, pick->avoid, CLOSE_NO_SERVER);
+}
+
+/* --- The end ------------------------------------------------------------------------------ */
+
+/* A dial that nobody waits for becomes an idle connection. */
+static void lease_leave_dial(struct lease *lease) {
+    struct session *session = lease->session;
+    lease->session = NULL;
+    relief_forget(lease);
+    count_request(lease, -1);
+    slot_untried(lease);
+    if (session != NULL) {
+        lease_leave(lease, session);
+    }
+    lease_lose_slot(lease);
+}
+
+void lease_put_back(struct lease *lease, enum close_reason why) {
+    lease->stream->ops->release(lease->stream, why);
+    lease->stream = NULL;
+    count_request(lease, -1);
+    struct session *session = lease->session;
+    lease->session = NULL;
+    if (!local_server_give(lease_local(lease), session)) {
+        lease_lose_slot(lease);
+    }
 }
 
 void lease_end(struct lease *lease, enum close_reason why) {
@@ -178,19 +334,19 @@ void lease_end(struct lease *lease, enum close_reason why) {
     ensure(lease->room->leases > 0);
     lease->room->leases--;
     task_cancel(lease->room->ring, &lease->dialed);
-    if (lease->state == LEASE_READY) {
-        lease->stream->ops->release(lease->stream, why);
-        lease->stream = NULL;
+    if (lease->waits_us != 0) {
+        lease_waited(lease);
     }
-    if (lease->state == LEASE_READY || lease->state == LEASE_WAITING) {
-        count_request(lease, -1);
-        relief_forget(lease);
-        if (lease->session != NULL) {
-            local_server_give(lease_local(lease), lease->session);
-        }
-        lease->session = NULL;
-    }
+    lease->ended_us = ring_now_us(lease->room->ring);
+    enum lease_state state = (enum lease_state)lease->state;
     lease->state = LEASE_NONE;
+    if (state == LEASE_READY && (why == CLOSE_NONE || !orphan_new(lease))) {
+        lease_put_back(lease, why);
+    } else if (state == LEASE_WAITING && lease->waiter != NULL) {
+        slot_abandon(lease);
+    } else if (state == LEASE_WAITING) {
+        lease_leave_dial(lease);
+    }
 }
 
 /* --- The room ----------------------------------------------------------------------------- */
@@ -214,6 +370,8 @@ void upstream_init(struct upstream *room, struct http *http, struct registry *re
             local_server_init(&servers[k], room, backend, &backend->servers[k]);
         }
     }
+    slot_init(room);
+    orphans_init(room);
 }
 
 static void each_server(struct upstream *room, void (*call)(struct local_server *)) {
@@ -226,13 +384,25 @@ static void each_server(struct upstream *room, void (*call)(struct local_server 
 
 void upstream_drain(struct upstream *room) {
     room->draining = true;
+    orphans_kill(room);   /* nobody waits for them, and no slot is needed any more */
     each_server(room, local_server_drain);
+}
+
+void upstream_kill(struct upstream *room) {
+    orphans_kill(room);
+}
+
+bool upstream_is_idle(const struct upstream *room) {
+    return room->waiters.live == 0 && room->orphans.live == 0;
 }
 
 void upstream_fini(struct upstream *room) {
     ensure_magic(room, UPSTREAM_MAGIC);
     ensure(room->leases == 0);
+    orphans_kill(room);
     each_server(room, local_server_fini);
+    slot_fini(room);
+    pool_fini(&room->orphans);
     room->http->net->relief = NULL;
     task_cancel(room->ring, &room->relief);
     for (uint32_t i = 0; i < room->registry->backend_count; i++) {

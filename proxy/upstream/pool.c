@@ -35,9 +35,28 @@ static struct session *session_at(struct list_node *node) {
     return container_of(node, struct session, link);
 }
 
-static void idle_remove(struct local_server *local, struct session *session) {
+static struct server_count *idle_counts(struct local_server *local) {
+    return &local->server->counts[local->room->ring_index];
+}
+
+/* The connection and the slot that it holds part. */
+static void slot_part(struct local_server *local, struct session *session) {
+    session->holds_slot = false;
+    atomic_fetch_sub(&idle_counts(local)->idle, 1);
+}
+
+static void idle_unlink(struct local_server *local, struct session *session) {
     list_remove(&session->link);
     local->idle_count--;
+}
+
+/* What is not idle any more gives its slot up: who takes it over has one of its own. */
+static void idle_remove(struct local_server *local, struct session *session) {
+    idle_unlink(local, session);
+    if (session->holds_slot) {
+        slot_part(local, session);
+        slot_give(local->room, local->backend, local->server);
+    }
 }
 
 static void expire_arm(struct local_server *local) {
@@ -67,10 +86,10 @@ static void expire_fired(struct timer *timer) {
     expire_arm(local);
 }
 
-static void keep(struct local_server *local, struct session *session) {
+static bool keep(struct local_server *local, struct session *session) {
     if (local->room->draining || !reserve_one(local)) {
         session_forget(session);
-        return;
+        return false;
     }
     session->since_ms = ring_now_ms(local->room->ring);
     list_append(&local->idle, &session->link);
@@ -78,6 +97,7 @@ static void keep(struct local_server *local, struct session *session) {
     if (!timer_armed(&local->expire)) {
         expire_arm(local);
     }
+    return true;
 }
 
 static struct local_server *idlest(struct upstream *room) {
@@ -123,7 +143,7 @@ static void sessions_changed(struct task *task) {
         struct session *session = session_at(node);
         if (session->dead || (session->up && session->idle)) {
             list_remove(&session->link);
-            local_server_give(local, session);
+            (void)local_server_give(local, session);
         }
     }
 }
@@ -140,18 +160,65 @@ struct session *local_server_take(struct local_server *local) {
     return NULL;
 }
 
-/* What a PROXY header has said of a connection would be said of the next client, too: those never
- * come into the pool, in whatever state they are. */
-void local_server_give(struct local_server *local, struct session *session) {
+/* What a PROXY header has said of a connection would be said of the next client, too, and a worker
+ * of uWSGI that has taken one waits for a request on it: those never come into the pool, in
+ * whatever state they are. */
+bool local_server_give(struct local_server *local, struct session *session) {
+    bool idle = !session->dead && session->up && session->idle;
+    bool once = local->server->send_proxy != CONF_PROXY_NO || local->server->uwsgi;
     session->owner = &local->task;
-    if (session->dead || local->server->send_proxy != CONF_PROXY_NO) {
+    if (session->dead || once ||
+        (!idle && (local->room->draining || local->server->idle_holds_slot))) {
         session_forget(session);
-    } else if (session->up && session->idle) {
-        keep(local, session);
-    } else if (local->room->draining) {
-        session_forget(session);
-    } else {
+        return false;
+    }
+    if (!idle) {
         list_append(&local->others, &session->link);
+        return false;
+    }
+    if (!keep(local, session) || !local->server->idle_holds_slot || local->server->slots == 0) {
+        return false;
+    }
+    session->holds_slot = true;
+    atomic_fetch_add(&idle_counts(local)->idle, 1);
+    if (atomic_load(&local->backend->queue->waiting) > 0) {
+        idle_remove(local, session);   /* somebody waits for just this slot */
+        session_forget(session);
+    }
+    return true;
+}
+
+bool local_server_rob(struct local_server *local) {
+    struct list_node *last = list_empty(&local->idle) ? NULL : local->idle.prev;
+    if (last == NULL || !session_at(last)->holds_slot) {
+        return false;
+    }
+    slot_part(local, session_at(last));
+    return true;
+}
+
+static void yield_run(struct post *post) {
+    struct server_count *count = container_of(post, struct server_count, yield);
+    struct local_server *local = count->local;
+    atomic_store(&count->yielding, false);
+    struct list_node *oldest = list_first(&local->idle);
+    if (oldest != NULL && session_at(oldest)->holds_slot) {
+        struct session *session = session_at(oldest);
+        idle_remove(local, session);
+        session_forget(session);
+    }
+}
+
+void local_backend_ask(struct upstream *room, struct backend *backend) {
+    for (uint32_t i = 0; i < backend->server_count; i++) {
+        struct server *server = &backend->servers[i];
+        for (uint32_t r = 0; server->idle_holds_slot && r < room->registry->ring_count; r++) {
+            struct server_count *count = &server->counts[r];
+            if (atomic_load(&count->idle) > 0 && !atomic_exchange(&count->yielding, true)) {
+                count->yield.run = yield_run;
+                ring_post(count->local->room->ring, &count->yield);
+            }
+        }
     }
 }
 
@@ -162,18 +229,17 @@ void local_server_init(struct local_server *local, struct upstream *room, struct
     list_init(&local->others);
     task_init(&local->task, sessions_changed);
     timer_init(&local->expire, expire_fired);
-}
-
-static void forget_all(struct list_node *sessions) {
-    for (struct list_node *node; (node = list_pop(sessions)) != NULL;) {
-        session_forget(session_at(node));
-    }
+    idle_counts(local)->local = local;
 }
 
 void local_server_drain(struct local_server *local) {
-    forget_all(&local->idle);
-    forget_all(&local->others);
-    local->idle_count = 0;
+    for (struct list_node *node; (node = list_first(&local->idle)) != NULL;) {
+        idle_remove(local, session_at(node));
+        session_forget(session_at(node));
+    }
+    for (struct list_node *node; (node = list_pop(&local->others)) != NULL;) {
+        session_forget(session_at(node));
+    }
     expire_arm(local);
 }
 

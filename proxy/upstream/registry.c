@@ -34,7 +34,9 @@ static void backend_limits(struct backend *backend, const struct conf_backend *c
 static void server_init(struct server *server, uint32_t index, const struct conf_server *conf,
                         uint32_t ring_count) {
     *server = (struct server){.addr = conf->addr, .weight = conf->weight, .index = index,
-                              .send_proxy = conf->send_proxy};
+                              .send_proxy = conf->send_proxy, .slots = conf->slots,
+                              .idle_holds_slot = conf->idle_holds_slot,
+                              .uwsgi = conf->protocol == CONF_PROTOCOL_UWSGI};
     addr_print(&server->addr, server->name);
     size_t size = ring_count * sizeof *server->counts;
     server->counts = aligned_alloc(_Alignof(struct server_count), size);
@@ -54,7 +56,15 @@ static void backend_init(struct backend *backend, uint32_t index, const struct c
         .stall_ms = (uint32_t)conf->stall_timeout_ms,
         .keepalive_max = (uint32_t)conf->keepalive,
         .keepalive_ms = (uint32_t)conf->keepalive_timeout_ms,
+        .queue_ms = (uint32_t)conf->queue_timeout_ms,
+        .request_memory = conf->request_memory,
+        .response_memory = conf->response_memory,
+        .response_max = conf->response_max,
+        .server_timing = conf->server_timing,
+        .shields = conf->mode == CONF_MODE_SYNC,
+        .queue = mem_zero(sizeof *backend->queue),
     };
+    queue_init(backend->queue, (uint32_t)conf->queue);
     backend_limits(backend, conf);
     size_t size = conf->server_count * sizeof *backend->servers;
     backend->servers = aligned_alloc(_Alignof(struct server), size);
@@ -62,6 +72,7 @@ static void backend_init(struct backend *backend, uint32_t index, const struct c
     for (uint32_t i = 0; i < conf->server_count; i++) {
         server_init(&backend->servers[i], i, &conf->servers[i], ring_count);
         backend->send_proxy |= backend->servers[i].send_proxy != CONF_PROXY_NO;
+        backend->lengths |= backend->servers[i].uwsgi;
     }
 }
 
@@ -81,9 +92,12 @@ void registry_free(struct registry *registry) {
         struct backend *backend = &registry->backends[i];
         for (uint32_t k = 0; k < backend->server_count; k++) {
             ensure(atomic_load(&backend->servers[k].kept) == 0);
+            ensure(atomic_load(&backend->servers[k].used) == 0);
             free(backend->servers[k].counts);
         }
         free(backend->servers);
+        queue_fini(backend->queue);
+        mem_free(backend->queue);
         mem_free(backend->name);
     }
     mem_free(registry->backends);

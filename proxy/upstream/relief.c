@@ -16,7 +16,7 @@ static void say_short(const struct lease *lease) {
 bool relief_wait(struct lease *lease) {
     struct upstream *room = lease->room;
     struct net *net = room->http->net;
-    uint64_t waited_ms = (ring_now_us(room->ring) - lease->asked_us) / 1000;
+    uint64_t waited_ms = (ring_now_us(room->ring) - lease->went_us) / 1000;
     while (net->closing <= net->wanted && idle_evict(room)) {
     }
     if (net->closing <= net->wanted || waited_ms > lease->backend->connect_ms) {

@@ -11,9 +11,13 @@
 
 /* --- Runtime objects: shared by all rings, keyed by name, outliving a configuration ------- */
 
-/* What one ring counts of one server, on a cache line of its own: these counts only steer. */
+/* What one ring counts of one server, on a cache line of its own; written by its ring alone. */
 struct server_count {
-    _Alignas(64) _Atomic uint32_t requests;   /* running now; written by its ring alone */
+    _Alignas(64) _Atomic uint32_t requests;   /* running now: this only steers */
+    _Atomic uint32_t idle;                    /* kept connections that hold a slot each */
+    struct post yield;                        /* asks that ring to close one of them */
+    _Atomic bool yielding;                    /* the post is on its way */
+    struct local_server *local;               /* whom it is for; set before the ring runs */
 };
 
 struct server {
@@ -22,7 +26,15 @@ struct server {
     uint32_t weight;
     enum conf_proxy send_proxy;              /* its connections are never shared by clients */
     uint32_t index;                          /* in its backend */
+    uint32_t slots;                          /* requests at once; 0: any number */
+    bool idle_holds_slot;                    /* an idle connection occupies a worker too */
+    bool uwsgi;                              /* it speaks that: one request a connection */
     _Alignas(64) _Atomic uint32_t kept;      /* idle connections, promised to the rings */
+    _Atomic uint32_t used;                   /* of slots, by requests (and idle connections) */
+    _Atomic uint64_t away_ms;                /* since when it refuses connections; 0: it does not */
+    _Atomic uint64_t retry_ms;               /* away: when one request may try again */
+    _Atomic bool trying;                     /* away: one does */
+    _Atomic bool seen;                       /* it was there once */
     struct server_count *counts;             /* one per ring */
 };
 
@@ -34,6 +46,12 @@ struct backend {
     uint32_t server_count;
     uint32_t connect_ms, response_ms, stall_ms;
     uint32_t keepalive_max, keepalive_ms;
+    uint32_t queue_ms;                       /* the longest wait */
+    uint64_t request_memory, response_memory, response_max;   /* bytes; mode sync */
+    bool server_timing;
+    bool shields;                            /* mode sync: a worker waits for no client */
+    bool lengths;                            /* a server must know how long a body is (uwsgi) */
+    struct queue *queue;                     /* who waits, in the whole process */
     bool send_proxy;                         /* to one of its servers at least */
     struct http_limits limits;               /* of connections to its servers */
 };
@@ -60,6 +78,10 @@ struct upstream {
     struct local_backend *backends;          /* by backend->index */
     uint64_t luck;                           /* state of a small generator, for balancing */
     uint32_t leases;                         /* asked for and not ended */
+    struct pool waiters, orphans;
+    struct list_node granted;                /* waiters of this ring whose wait is over */
+    struct task grants;                      /* serves them */
+    struct list_node orphaned;               /* requests that a server goes on with, unasked */
     bool draining;
     struct list_node wanting;                /* leases that wait for a descriptor to come home */
     struct task relief;                      /* the net's: descriptors are short, or came home */
@@ -68,6 +90,11 @@ struct upstream {
 void upstream_init(struct upstream *, struct http *, struct registry *, uint32_t ring_index);
 /* Ends idle connections; those that come back later end too. */
 void upstream_drain(struct upstream *);
+/* True when nothing of another ring is on its way to this one, and no orphan is left: then, with
+ * every lease ended, it may be finished. */
+bool upstream_is_idle(const struct upstream *);
+/* Orphans are ended at once. */
+void upstream_kill(struct upstream *);
 void upstream_fini(struct upstream *);       /* every lease must have ended */
 
 /* --- Leases ------------------------------------------------------------------------------- */
@@ -81,6 +108,9 @@ struct lease {
     uint8_t why;                    /* enum close_reason, with FAILED */
     bool fresh;                     /* of its pick, for every server that is tried */
     bool reused;                    /* the stream is on a connection that was kept */
+    bool trial;                     /* its dial shows whether a server is back */
+    uint8_t met;                    /* enum close_reason: of its last try, before it waits */
+    bool parked;                    /* it had its turn once, and goes before later ones */
     struct upstream *room;
     struct backend *backend;
     struct server *server;          /* the one picked last */
@@ -91,8 +121,15 @@ struct lease {
     struct task dialed;
     const struct client_told *told; /* of its pick */
     uint64_t tried;                 /* servers that refused this request, by index (first 64) */
-    uint32_t tries;
+    uint32_t tries, tries_before;   /* all; those before its last wait in the queue */
+    struct waiter *waiter;          /* while it waits for a slot */
+    struct endpoint client;         /* whose turn it takes in the queue */
+    struct timer patience;          /* queue_timeout */
     uint64_t asked_us, ready_us;
+    uint64_t went_us;               /* when its server was picked */
+    uint64_t queued_us;             /* how long it has waited for slots, so far */
+    uint64_t ended_us;              /* when its server was done with it; 0: not yet */
+    uint64_t waits_us;              /* since when it waits now; 0: it does not */
 };
 
 /* What servers with send_proxy are told of the client. */
@@ -106,18 +143,23 @@ struct pick {
     bool fresh;                     /* not on a kept-alive connection: the second try of a race */
     struct server *avoid;           /* NULL, or a server to take only if there is no other */
     const struct client_told *told; /* NULL: of nobody. Outlives the lease's waiting */
+    struct endpoint client;         /* who asks: the queue is fair between clients */
 };
 
-/* Asks for a connection to one of the backend's servers. On return the state is READY (a kept
- * connection; never at a server with send_proxy), FAILED (why), or WAITING: then owner is woken
- * when it is one of the others. Refused and late connections are tried at the other servers, each
- * once, before FAILED. Where no descriptor is left to dial with, idle connections of this ring are
- * closed, to whichever server, and it is tried again. */
+/* Asks for a slot of one of the backend's servers, and a connection to it. On return the state is
+ * READY (a kept connection; never at a server with send_proxy), FAILED (why), or WAITING: then
+ * owner is woken when it is one of the others. Refused and late connections are tried at the other
+ * servers, each once; where all refuse (they are being restarted) the request waits in the queue,
+ * too, for one to be back. Where no descriptor is left to dial with, idle connections of this ring
+ * are closed, to whichever server, and it is tried again; its slot stays its own meanwhile. */
 void lease_ask(struct lease *, struct upstream *, struct backend *, const struct pick *,
                struct task *owner);
 /* Any time, synchronous, in every state, also twice. READY: releases the stream, with `why` (NONE:
- * all went well) to tell its session whether the connection may be kept. WAITING: the dial goes on
- * without the lease and becomes an idle connection; with send_proxy it is given up. */
+ * all went well) to tell its session whether the connection may be kept. A request that went up
+ * whole and is given up occupies its worker all the same: on a server with slots in mode sync it
+ * lives on as an orphan, which holds the slot until the server has answered or response_timeout is
+ * over. WAITING: it leaves the queue; a dial goes on without the lease and becomes an idle
+ * connection, but to a server with slots or send_proxy it is given up. */
 void lease_end(struct lease *, enum close_reason why);
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef GYRE_UPSTREAM_PRIV_H
 #define GYRE_UPSTREAM_PRIV_H
 
+#include "upstream/queue_priv.h"
 #include "upstream/upstream.h"
 
 #define UPSTREAM_MAGIC 0x55505354u
@@ -22,6 +23,25 @@ struct local_server {
 
 struct local_backend {
     struct local_server *servers;   /* by server->index */
+    struct timer retry;             /* servers are away, and somebody waits: look again */
+    struct upstream *room;
+    struct backend *backend;
+};
+
+/* One who waits in a backend's queue, apart from its lease, as it may outlive it: it belongs to
+ * whoever holds the queue's lock while QUEUED, and to its own ring once it is GRANTED (it has left
+ * the queue, and a post, or its ring's list, carries it home). */
+enum waiter_state { WAITER_QUEUED, WAITER_GRANTED };
+struct waiter {
+    struct queue_place place;
+    struct post post;
+    struct list_node granted;
+    struct upstream *room;
+    struct backend *backend;
+    struct lease *lease;            /* its ring's; NULL: given up */
+    struct server *server;          /* GRANTED: where it has a slot; NULL: it had to yield */
+    uint8_t state;                  /* enum waiter_state */
+    bool trial;                     /* GRANTED: of a server that was away */
 };
 
 /* pool.c: kept connections. */
@@ -31,8 +51,56 @@ void local_server_drain(struct local_server *);
 void local_server_fini(struct local_server *);
 /* The connection used last, taken out of the pool; NULL when there is none alive. */
 struct session *local_server_take(struct local_server *);
-/* A session that its lease lets go of, in whatever state it is. */
-void local_server_give(struct local_server *, struct session *);
+/* A session that its lease lets go of, in whatever state it is. True: it is idle, and the slot
+ * of its lease is its own now (idle_holds_slot). */
+bool local_server_give(struct local_server *, struct session *);
+/* idle_holds_slot: takes the slot of the connection that local_server_take would give. */
+bool local_server_rob(struct local_server *);
+/* The other rings' idle connections that hold slots of the backend: one of each is to go. */
+void local_backend_ask(struct upstream *, struct backend *);
+
+/* --- slot.c: who may go to a server now --------------------------------------------------- */
+
+/* True when a request may be given to it: it has a slot, and is not away. */
+bool server_is_open(const struct server *, uint64_t now_ms);
+/* Takes a slot of the server that the balancer picks among those that are open; NULL: none is.
+ * *trial: the server was away, and this request tries whether it is back. */
+struct server *slot_take(struct upstream *, struct backend *, uint64_t tried,
+                         const struct server *avoid, bool *trial);
+/* Gives it back; who is next in the queue has it then. */
+void slot_give(struct upstream *, struct backend *, struct server *);
+/* Gives slots that are free to those that are next. */
+void slot_serve(struct upstream *, struct backend *);
+/* What a dial of the lease showed: its server is there, or it is away. */
+void slot_found(struct lease *);
+void slot_missed(struct lease *);
+/* Of a server that was away nothing was shown: the next one may try. */
+void slot_untried(struct lease *);
+/* The lease stands in line, until lease_granted or lease_expired; NONE, or why it can not. */
+enum close_reason slot_wait(struct lease *);
+/* It waits no longer; false: it has a slot already, which is on its way. */
+bool slot_leave(struct lease *);
+/* It waits no longer, and does not want what may be on its way. */
+void slot_abandon(struct lease *);
+/* True when every server has been away for so long that nobody waits for it any more. */
+bool slot_hopeless(const struct upstream *, const struct backend *);
+bool slot_all_away(const struct backend *);
+void slot_init(struct upstream *);
+void slot_fini(struct upstream *);
+
+/* lease.c: a lease that waited has a slot of that server; NULL: it had to yield its place. */
+void lease_granted(struct lease *, struct server *);
+/* It has waited as long as anybody may. */
+void lease_expired(struct lease *);
+
+/* Its stream is released, its connection and its slot go back. */
+void lease_put_back(struct lease *, enum close_reason why);
+
+/* orphan.c: a stream whose lease gives it up is read to its end. */
+/* False: it is not one that occupies a worker, or there is no memory for it. */
+bool orphan_new(struct lease *);
+void orphans_init(struct upstream *);
+void orphans_kill(struct upstream *);
 
 /* Closes the connection of this ring that has been idle longest; false when none is. */
 bool idle_evict(struct upstream *);

@@ -39,7 +39,7 @@ def test_upload_goes_on_as_it_comes():
         exchange.answer("thanks")
     origin = Origin(serve)
 
-    with Front(origin.address) as front, Client(front.address) as client:
+    with Front(origin.address, backend="mode = async") as front, Client(front.address) as client:
         client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
         for i in range(20):
             piece = f"piece {i}"
@@ -57,7 +57,8 @@ def test_head_comes_before_the_body():
         for _ in range(5):
             exchange.send("1\r\n", exchange.take(1), "\r\n")
         exchange.send("0\r\n\r\n")
-    with Front(Origin(serve).address) as front, Client(front.address) as client:
+    with Front(Origin(serve).address, backend="mode = async") as front, \
+            Client(front.address) as client:
         client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
         equal(client.head().status, 200, "status before the body")
         for byte in (b"h", b"e", b"l", b"l", b"o"):

@@ -38,7 +38,7 @@ def test_sizes_of_bodies():
             exchange.answer("all of it")
     origin = Origin(serve)
     origin.halves = 0
-    with Front(origin.address, listener="max_body = 10k") as front:
+    with Front(origin.address, listener="max_body = 10k", backend="mode = async") as front:
         with Client(front.address) as client:
             client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10241\r\n\r\n")
             equal(client.response().status, 413, "status before the body")

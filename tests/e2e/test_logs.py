@@ -2,16 +2,21 @@
 import os
 import re
 import signal
+import threading
+import time
 
 import harness
+from edge import settle
 from harness import Front, check, equal, until
+from test_stop import held_origin
 from wire import Client, Origin
 
 LINE = re.compile(
     r'(?P<client>\S+) - - \[\d\d/[A-Z][a-z][a-z]/\d{4}:\d\d:\d\d:\d\d \+0000\] '
     r'"(?P<request>(?:[^"\\]|\\x[0-9a-f]{2}|\\\.\.\.)*)" (?P<status>\d{3}) (?P<bytes>\d+) '
     r'"(?P<referer>[^"]*)" "(?P<agent>[^"]*)" backend=(?P<backend>\S+) server=(?P<server>\S+) '
-    r'connect_ms=(?P<connect>\d+\.\d{3}) first_ms=(?P<first>\d+\.\d{3}) '
+    r'queue_ms=(?P<queue>\d+\.\d{3}) connect_ms=(?P<connect>\d+\.\d{3}) '
+    r'first_ms=(?P<first>\d+\.\d{3}) shield_ms=(?P<shield>\d+\.\d{3}) '
     r'total_ms=(?P<total>\d+\.\d{3}) tries=(?P<tries>\d+) close=(?P<close>\S+) why=(?P<why>\S+) '
     r'id=(?P<id>\S+)')
 
@@ -46,6 +51,54 @@ def test_fields():
         equal([three["status"], three["close"], three["why"], three["backend"]],
               ["400", "bad-request", "host-missing", "-"], "the third line")
         equal([one["why"], two["why"]], ["-", "-"], "why of good requests")
+
+
+def test_where_time_went():
+    """In the queue of a server, and with a client that is slow to send or to read."""
+    origin, big = held_origin(), 32 << 20
+    with Front(origin.address, backend="slots = 1") as front:
+        with Client(front.address) as one, Client(front.address) as two, \
+                Client(front.address) as slow:
+            one.request("GET", "/held")
+            origin.wait_requests(1)
+            two.request("GET", "/queued")
+            settle(front.gyre)
+            since = time.monotonic()
+            time.sleep(0.1)
+            origin.release.set()
+            waited = (time.monotonic() - since) * 1000
+            equal([one.response().status, two.response().status], [200, 200], "answers")
+            slow.send("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
+            settle(front.gyre)
+            since = time.monotonic()
+            time.sleep(0.1)
+            shielded = (time.monotonic() - since) * 1000
+            slow.send("cd")
+            equal(slow.response().status, 200, "the slow one's answer")
+        lines = {line["request"].split()[1]: line for line in parsed(front.log_lines(3))}
+        check(float(lines["/queued"]["queue"]) >= waited, lines)
+        equal([lines[k]["queue"] for k in ("/held", "/slow")], ["0.000"] * 2, "not queued")
+        check(float(lines["/slow"]["shield"]) >= shielded, lines)
+        check(float(lines["/queued"]["shield"]) < waited, lines)
+
+    def serve(exchange):
+        exchange.request()
+        exchange.send(f"HTTP/1.1 200 OK\r\nContent-Length: {big}\r\n\r\n")
+        exchange.send(b"x" * big)
+        exchange.origin.sent.set()
+    origin = Origin(serve)
+    origin.sent = threading.Event()
+    with Front(origin.address) as front:
+        with Client(front.address) as slow:
+            slow.request()
+            check(origin.sent.wait(harness.WAIT_S), "the server is held")
+            settle(front.gyre)
+            since = time.monotonic()
+            time.sleep(0.1)
+            shielded = (time.monotonic() - since) * 1000
+            equal(len(slow.response().body), big, "bytes")
+        line = parsed(front.log_lines(4))[-1]               # behind those of the first
+        check(float(line["shield"]) >= shielded, line)
 
 
 def test_what_was_refused():

@@ -97,7 +97,7 @@ def test_trailers():
             check(not request.body or request.trailers == [("X-Up", "1")], request.trailers)
             exchange.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
                           "3\r\nabc\r\n0\r\nX-Down: 2\r\n\r\n")
-    origin, _, client = talk(serve)
+    origin, _, client = talk(serve, backend="mode = async")
     got = client.ask("GET", "/", "TE: trailers", "Connection: TE")
     equal([got.body, got.trailers], [b"abc", [("X-Down", "2")]], "with TE: trailers")
     got = client.ask()
@@ -107,6 +107,20 @@ def test_trailers():
     equal(client.response().status, 200, "status")
     equal([origin.requests[-1].body, origin.requests[-1].trailers], [b"hi", [("X-Up", "1")]],
           "a request's trailers")
+
+
+def test_expect_continue_is_gyres():
+    """A sync server sees a body that is there already."""
+    def serve(exchange):
+        while (request := exchange.request()):
+            equal(request.get("Expect"), None, "Expect")
+            exchange.answer(request.body)
+    origin, _, client = talk(serve)
+    client.request("POST", "/yes", "Expect: 100-continue", "Content-Length: 5")
+    equal(client.head().status, 100, "interim")
+    equal(origin.request_count(), 0, "requests before the body")
+    client.send("hello")
+    equal(client.response().body, b"hello", "final")
 
 
 def test_expect_continue_is_the_servers():
@@ -121,7 +135,7 @@ def test_expect_continue_is_the_servers():
             exchange.send("HTTP/1.1 100 Continue\r\n\r\n")
             exchange.request_body(request)
             exchange.answer(request.body)
-    _, front, client = talk(serve)
+    _, front, client = talk(serve, backend="mode = async")
     fields = ["Expect: 100-continue", "Content-Length: 5"]
     client.request("POST", "/yes", *fields)
     equal(client.head().status, 100, "interim")
@@ -139,7 +153,7 @@ def test_early_answer_to_an_upload():
         exchange.request_head()
         exchange.answer("too much", "Connection: close", status="413 Too Large")
         exchange.quiet()
-    _, _, client = talk(serve)
+    _, _, client = talk(serve, backend="mode = async")
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n", b"x" * 100)
     equal(client.response().status, 413, "status")
 
@@ -266,7 +280,8 @@ def test_all_refused_is_502():
 def test_connect_timeout_is_504():
     for unix in (False, True):
         address, held = full_listener(unix)
-        with Front(address, backend="connect_timeout = 100ms") as front:
+        patience = "connect_timeout = 100ms\nqueue_timeout = 300ms"   # a full backlog is waited for
+        with Front(address, backend=patience) as front:
             with Client(front.address) as client:
                 equal(client.ask().status, 504, f"status, unix: {unix}")
         for sock in held:

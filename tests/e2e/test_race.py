@@ -63,14 +63,16 @@ def test_put_with_a_body():
 
 
 def test_only_once():
-    """A fresh connection that ends without an answer is a failure: no second try there."""
+    """A server that ends without an answer, twice, is a failure: there is no third try, and of a
+    POST no second."""
     def serve(exchange):
         exchange.request()
-    origin = Origin(serve)
-    with Front(origin.address) as front, Client(front.address) as client:
-        equal(client.ask().status, 502, "status")
-        check("close=backend-closed" in front.log_lines(1)[0], front.log_lines(1))
-    equal(origin.request_count(), 1, "requests")
+    for method, times in (("GET", 2), ("POST", 1)):
+        origin = Origin(serve)
+        with Front(origin.address) as front, Client(front.address) as client:
+            equal(client.ask(method).status, 502, "status")
+            check("close=backend-closed" in front.log_lines(1)[0], front.log_lines(1))
+        equal(origin.request_count(), times, f"{method} requests")
 
 
 def test_natural_race():

@@ -163,7 +163,7 @@ def test_chunks():
         else:
             exchange.answer("ok")
     origin = Origin(serve)
-    with Front(origin.address) as front:
+    with Front(origin.address, backend="mode = async") as front:
         for bad in BAD_CHUNKS:
             with Client(front.address) as client:
                 client.send(POST, CHUNKS, END, "3\r\nabc\r\n")

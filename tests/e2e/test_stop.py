@@ -57,18 +57,23 @@ def test_requests_in_flight_are_finished():
 
 
 def test_uploads_and_downloads_in_flight_are_finished():
-    origin = Origin()
-    front = Front(origin.address)
-    with Client(front.address) as client:
-        client.send("POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")
-        origin.wait_requests(1)
-        front.gyre.process.send_signal(signal.SIGTERM)
-        front.gyre.wait_told("STOPPING=1")
-        client.send("world")
-        equal(client.response().body, b"POST /up 10\n", "answer")
-        client.expect_end()
-    front.gyre.wait_exit()
-    front.gyre.judge(0)
+    for mode in ("sync", "async"):
+        origin = Origin()
+        front = Front(origin.address, backend=f"mode = {mode}")
+        with Client(front.address) as client:
+            client.request("POST", "/up", "Expect: 100-continue", "Content-Length: 10")
+            if mode == "async":
+                origin.wait_requests(1)
+            else:
+                equal(client.head().status, 100, "interim: gyre has the head")
+            client.send("hello")
+            front.gyre.process.send_signal(signal.SIGTERM)
+            front.gyre.wait_told("STOPPING=1")
+            client.send("world")
+            equal(client.response().body, b"POST /up 10\n", f"answer, {mode}")
+            client.expect_end()
+        front.gyre.wait_exit()
+        front.gyre.judge(0)
 
 
 def test_drain_timeout():

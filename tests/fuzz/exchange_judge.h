@@ -199,7 +199,7 @@ static const char *const names_own[] = {
     "host", "connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade",
     "http2-settings", "content-length", "via", "x-forwarded-for", "x-forwarded-proto",
     "x-forwarded-host", "x-forwarded-port", "x-forwarded-server", "forwarded", "x-real-ip",
-    "x-request-id", NULL};
+    "x-request-id", "x-request-start", NULL};
 /* Fields that stay, though Connection names them. */
 static const char *const names_kept[] = {
     "host", "content-length", "content-type", "content-encoding", "content-range", "date",
@@ -304,7 +304,8 @@ static int client_of(const struct naive *request) {
 /* What gyre itself writes into a request. */
 static const char *own_fields_check(const struct naive *n, uint32_t client) {
     static const char *const once[] = {"host", "x-forwarded-for", "x-real-ip", "forwarded",
-                                       "x-request-id", "x-forwarded-proto", NULL};
+                                       "x-request-id", "x-request-start",
+                                       "x-forwarded-proto", NULL};
     for (const char *const *name = once; *name != NULL; name++) {
         if (count_of(n, *name) != 1) {
             return "a field of gyre's own is not there once";

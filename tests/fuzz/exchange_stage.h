@@ -518,7 +518,8 @@ static void client_start(uint32_t i) {
     "[listener web]\nbind = 127.0.0.1:80\nbackend = app\nmax_head = 2k\nmax_headers = 30\n"   \
     "max_body = 6000\nhead_timeout = 10s\nbody_timeout = 10s\nidle_timeout = 8s\n"            \
     "send_timeout = 10s\ntunnel_timeout = 15s\n"                                              \
-    "[backend app]\nserver = 127.0.0.1:8001\nserver = 127.0.0.1:8002\nkeepalive = 2\n"        \
+    "[backend app]\nserver = 127.0.0.1:8001\nserver = 127.0.0.1:8002\nmode = async\n"         \
+    "queue = 0\nkeepalive = 2\n"                                                             \
     "keepalive_timeout = 6s\nresponse_timeout = 12s\nstall_timeout = 8s\n"
 
 static const char *const stage_inis[4] = {

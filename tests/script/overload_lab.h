@@ -402,15 +402,16 @@ static inline void world_start(const char *glob, const char *backend,
         assert_non_null(world.servers[i]);
         world.servers[i]->accepted = origin_accepted;
     }
+    const char *mode = strstr(backend, "mode = ") != NULL ? "" : "mode = async\n";
     snprintf(ini, sizeof ini,
              "[global]\nworkers = 1\n%s[listener web]\nbind = %s\nbackend = app\n"
              "send_timeout = 10m\nhead_timeout = 10m\nbody_timeout = 10m\nmin_body_rate = 0\n"
              "min_send_rate = 0\n"
              "[route other]\npath = /other\nbackend = other\n"
-             "[backend app]\nserver = %s\nresponse_timeout = 10m\nstall_timeout = 10m\n%s"
-             "[backend other]\nserver = %s\n%s",
-             glob, addr_print(&world.at, web), addr_print(&world.servers[0]->addr, one), backend,
-             addr_print(&world.servers[1]->addr, two), backend);
+             "[backend app]\nserver = %s\nresponse_timeout = 10m\nstall_timeout = 10m\n%s%s"
+             "[backend other]\nserver = %s\n%s%s",
+             glob, addr_print(&world.at, web), addr_print(&world.servers[0]->addr, one), mode,
+             backend, addr_print(&world.servers[1]->addr, two), mode, backend);
     said_begin();
     assert_true(lab_start(&world.lab, GYRE_ON_SIM, ini, params));
 }

@@ -75,11 +75,12 @@ static bool gyre_begin(struct play *play) {
     char ini[4096];
     snprintf(ini, sizeof ini,
              "[global]\nworkers = 1\n%s%s%s[listener web]\nbind = {web}\n%s%s%s"
-             "[backend app]\n%s%s%s",
+             "[backend app]\n%s%s%s%s",
              has(s->global, "drain_timeout") ? "" : "drain_timeout = 2s\n", or_empty(s->global),
              play->faulted != NULL ? "access_log = /tmp/gyre-script.log\n" : "",
              s->tls || s->tls_port ? "certificate = toy.pem\nkey = toy.key\n" : "",
              s->bare ? "" : "backend = app\n", or_empty(s->listener),
+             s->sync ? "mode = sync\n" : "mode = async\nqueue = 0\n",
              s->servers != NULL ? s->servers : "server = {app}\n", or_empty(s->backend),
              or_empty(s->more));
     struct put_in names[] = {{.name = "{web}"}, {.name = "{app}"}, {.name = "{second}"},

@@ -9,8 +9,9 @@
 #include "script/lab.h"
 
 /* A step is done when what it says has happened; then the next one begins. In texts that are
- * expected, {id} is a request id, {date} a date of HTTP, {n} a number; {port} is the listener's
- * port, also in texts that are sent. All else stands for itself. At the end of a script neither
+ * expected, {id} is a request id, {date} a date of HTTP, {n} a number; {packet} is the header of a
+ * uwsgi packet, {u16} the size of the name or value behind it, {end} its end; {port} is the
+ * listener's port, also in texts that are sent. All else stands for itself. At the end of a script neither
  * side may have got a byte or a connection that no step has named. */
 enum step_kind {
     STEP_END,
@@ -38,6 +39,7 @@ struct script {
     const char *servers;                          /* instead of "server = {app}" */
     bool tls;                                     /* the client speaks it */
     bool tls_port;                                /* only the listener does */
+    bool sync;                                    /* mode of the backend; a queue */
     bool bare;                                    /* the listener has no backend */
     const struct script_step *steps;
 };
@@ -101,7 +103,8 @@ struct script {
 #define UP_FROM(version, host, proto)                                                             \
     "Via: " version " gyre\r\nX-Forwarded-For: 127.0.0.1\r\nX-Real-IP: 127.0.0.1\r\n"             \
     "X-Forwarded-Proto: " proto "\r\nX-Forwarded-Host: " host "\r\nX-Forwarded-Port: {port}\r\n"  \
-    "Forwarded: for=127.0.0.1;host=\"" host "\";proto=" proto "\r\nX-Request-ID: {id}\r\n"
+    "Forwarded: for=127.0.0.1;host=\"" host "\";proto=" proto "\r\nX-Request-ID: {id}\r\n"  \
+    "X-Request-Start: t={n}\r\n"
 #define UP UP_FROM("1.1", "a", "http")
 #define DATE "Date: {date}\r\n"
 

@@ -1,7 +1,7 @@
 /* What a script expects, held against the bytes that came. */
 #include "script/script_priv.h"
 
-/* --- Texts: {port}, {app}, ... are put in; {id}, {date}, {n} are matched ----------------- */
+/* --- Texts: {port}, {app}, ... are put in; {id}, {date}, {n}, {packet}, ... are matched --- */
 
 char *text_make(const char *from, size_t len, const struct put_in *names, size_t count,
                        size_t *made_len) {
@@ -60,12 +60,70 @@ static size_t span_digits(const uint8_t *p, size_t len) {
     return i;
 }
 
+/* --- uwsgi packets, read with eyes of our own --------------------------------------------- */
+
+/* What sizes have promised: where the name or value at hand ends, and the packet. */
+struct packet_seen {
+    bool inside;
+    size_t string_end, end;
+};
+
+enum { TOOK_NOT = -1, TOOK_MORE = -2 };
+
+static size_t packet_token(const char *left, size_t more) {
+    static const char *const tokens[] = {"{packet}", "{u16}", "{end}"};
+    for (size_t i = 0; i < 3; i++) {
+        size_t len = strlen(tokens[i]);
+        if (more >= len && memcmp(left, tokens[i], len) == 0) {
+            return len;
+        }
+    }
+    return 0;
+}
+
+/* How many of the bytes the token takes: {packet} a header, {u16} a size, before which another
+ * string must have had the size that was said, {end} none, where all must have had theirs. */
+static long match_packet(struct packet_seen *seen, char token, const uint8_t *p, size_t at,
+                         size_t len) {
+    if (token == 'p') {
+        if (len - at < 4) {
+            return TOOK_MORE;
+        }
+        *seen = (struct packet_seen){.inside = true, .string_end = at + 4,
+                                     .end = at + 4 + p[at + 1] + ((size_t)p[at + 2] << 8)};
+        return p[at] == 0 && p[at + 3] == 0 ? 4 : TOOK_NOT;
+    }
+    if (!seen->inside || at != seen->string_end) {
+        return TOOK_NOT;
+    }
+    if (token == 'e') {
+        seen->inside = false;
+        return at == seen->end ? 0 : TOOK_NOT;
+    }
+    if (len - at < 2) {
+        return TOOK_MORE;
+    }
+    seen->string_end = at + 2 + p[at] + ((size_t)p[at + 1] << 8);
+    return seen->string_end <= seen->end ? 2 : TOOK_NOT;
+}
+
+/* --- What is matched ---------------------------------------------------------------------- */
+
 long match_text(const char *pattern, size_t pattern_len, const uint8_t *p, size_t len) {
+    struct packet_seen seen = {.inside = false};
     size_t at = 0;
     for (size_t i = 0; i < pattern_len;) {
         const char *left = pattern + i;
         size_t more = pattern_len - i, here = len - at, n;
-        if (more >= 4 && memcmp(left, "{id}", 4) == 0) {
+        size_t token = packet_token(left, more);
+        if (token > 0) {
+            long took = match_packet(&seen, left[1], p, at, len);
+            if (took < 0) {
+                return took == TOOK_MORE ? MATCH_MORE : MATCH_NOT;
+            }
+            i += token;
+            at += (size_t)took;
+        } else if (more >= 4 && memcmp(left, "{id}", 4) == 0) {
             n = here < 32 ? here : 32;
             if (span_hex(p + at, n) < n) {
                 return MATCH_NOT;
@@ -86,8 +144,9 @@ long match_text(const char *pattern, size_t pattern_len, const uint8_t *p, size_
                 return MATCH_MORE;
             }
         } else if (more >= 3 && memcmp(left, "{n}", 3) == 0) {
-            n = span_digits(p + at, here);
-            if (n == here) {
+            bool ends = seen.inside && seen.string_end <= len;
+            n = span_digits(p + at, ends ? seen.string_end - at : here);
+            if (n == here && !ends) {
                 return MATCH_MORE;
             }
             if (n == 0) {

@@ -54,8 +54,10 @@ static bool line_is(const char *line, size_t len, const char *start) {
 /* Appends a line; of a field that differs from run to run, or that tells a client's address, which
  * may not be had (FAULT_PEER), its name alone. */
 static void line_keep(char *to, size_t *used, const char *line, size_t len) {
-    static const char *const masked[] = {"Date: ", "X-Request-ID: ", "X-Forwarded-Port: ",
-                                         "X-Forwarded-For: ", "X-Real-IP: ", "Forwarded: for="};
+    static const char *const masked[] = {"Date: ", "X-Request-ID: ", "X-Request-Start: ",
+                                         "X-Forwarded-Port: ", "X-Forwarded-For: ", "X-Real-IP: ",
+                                         "Forwarded: for=", "Server-Timing: ", "REMOTE_ADDR: ",
+                                         "REMOTE_PORT: ", "SERVER_PORT: "};
     for (size_t i = 0; i < sizeof masked / sizeof masked[0]; i++) {
         len = line_is(line, len, masked[i]) ? strlen(masked[i]) : len;
     }
@@ -197,10 +199,92 @@ static bool is_bodyless(const struct message *m, bool request, bool head_asked,
     return head_asked && !request && (here == 0 || line_is(in->p + in->at, here, "HTTP/1."));
 }
 
+/* --- uwsgi packets: their variables as lines of a head ------------------------------------ */
+
+static bool var_next(struct lines *in, const char **p, size_t *len) {
+    const uint8_t *at = (const uint8_t *)in->p + in->at;
+    size_t left = in->len - in->at;
+    *len = left >= 2 ? (size_t)at[0] + ((size_t)at[1] << 8) : 0;
+    if (left < 2 || left - 2 < *len) {
+        return false;
+    }
+    *p = (const char *)at + 2;
+    in->at += 2 + *len;
+    return true;
+}
+
+/* HTTP_X_Y is X-Y again. */
+static size_t var_name(char *to, const char *name, size_t len) {
+    size_t skip = line_is(name, len, "HTTP_") ? 5 : 0;
+    for (size_t i = skip; i < len; i++) {
+        to[i - skip] = name[i] == '_' && skip > 0 ? '-' : name[i];
+    }
+    memcpy(to + len - skip, ": ", 2);
+    return len - skip + 2;
+}
+
+static bool packet_head(struct message *m, struct framing *f, struct lines *in) {
+    const char *name, *value, *method = "", *target = "";
+    size_t name_len, value_len, method_len = 0, target_len = 0, used = 0;
+    char *lines = mem_alloc(in->len * 4), *line = mem_alloc(in->len + 8);
+    lines[0] = '\0';
+    bool good = true;
+    while (good && in->at < in->len) {
+        good = var_next(in, &name, &name_len) && var_next(in, &value, &value_len);
+        if (!good) {
+            break;
+        }
+        size_t len = var_name(line, name, name_len);
+        memcpy(line + len, value, value_len);
+        line_keep(lines, &used, line, len + value_len);
+        if (line_is(line, len, "REQUEST_METHOD: ")) {
+            method = value;
+            method_len = value_len;
+        } else if (line_is(line, len, "REQUEST_URI: ")) {
+            target = value;
+            target_len = value_len;
+        } else if (line_is(line, len, "CONTENT_LENGTH: ")) {
+            line[len + value_len] = '\0';
+            f->length = strtoull(line + len, NULL, 10);
+        }
+    }
+    size_t size = method_len + target_len + used + 16;
+    m->head = mem_alloc(size);
+    snprintf(m->head, size, "%.*s %.*s HTTP/1.1\n%s", (int)method_len, method, (int)target_len,
+             target, lines);
+    mem_free(lines);
+    mem_free(line);
+    return good;
+}
+
+/* It begins with a byte that no request of HTTP does. What of a packet is not all there is none
+ * of its variables. */
+static bool packet_read(struct message *m, const uint8_t *p, size_t len) {
+    struct framing f = {0};
+    size_t size = len >= 4 ? 4 + (size_t)p[1] + ((size_t)p[2] << 8) : SIZE_MAX;
+    m->used = len;
+    if (len < size) {
+        m->head = mem_alloc(1);
+        m->head[0] = '\0';
+        return true;
+    }
+    struct lines vars = {(const char *)p + 4, size - 4, 0}, in = {(const char *)p, len, size};
+    m->has_head = packet_head(m, &f, &vars);
+    m->body = mem_alloc(len + 1);
+    count_read(m, &in, f.length);
+    m->used = in.at;
+    return m->has_head && p[3] == 0;
+}
+
+/* --- Messages ------------------------------------------------------------------------------ */
+
 bool message_read(struct message *m, bool request, bool head_asked, const uint8_t *p, size_t len) {
     struct lines in = {(const char *)p, len, 0};
     struct framing f = {0};
     *m = (struct message){0};
+    if (request && len > 0 && p[0] == 0) {
+        return packet_read(m, p, len);
+    }
     bool good = head_read(m, &f, request, &in);
     if (good && m->has_head) {
         m->body = mem_zero(len + 1);   /* ends in a NUL */

@@ -35,7 +35,8 @@ struct message {
     size_t body_len, used;
 };
 
-/* Reads one message off the bytes; what is not whole ends with them. head_asked: some response may
+/* Reads one message off the bytes, or (request) a uwsgi packet, whose head then are its method and
+ * target as HTTP has them and its variables; what is not whole ends with them. head_asked: some response may
  * be one to HEAD. False: these bytes are no message. message_fini is due either way. */
 bool message_read(struct message *, bool request, bool head_asked, const uint8_t *p, size_t len);
 void message_fini(struct message *);

@@ -124,14 +124,16 @@ static const struct script scripts[] = {
         "GET /a HTTP/1.1\r\nHost: a\r\nX-Real-IP: 1.2.3.4\r\nX-Forwarded-Proto: https\r\n"
         "X-Forwarded-Host: evil\r\nX-Forwarded-Port: 1\r\nX-Forwarded-Server: evil\r\n"
         "X-Request-ID: mine\r\nVia: 1.1 gyre\r\nX-Forwarded-For: 1.2.3.4, 127.0.0.1\r\n"
-        "Forwarded: for=1.2.3.4;proto=https, for=127.0.0.1;host=\"a\";proto=http\r\n\r\n"),
+        "Forwarded: for=1.2.3.4;proto=https, for=127.0.0.1;host=\"a\";proto=http\r\n"
+        "X-Request-Start: t={n}\r\n\r\n"),
     TRUSTED("a trusted proxy that says nothing", "7239 4", GET("/a"), GOT("/a")),
     TRUSTED("several X-Forwarded-For become one list", "9110 5.3",
         WITH("X-Forwarded-For: 1.2.3.4, 5.6.7.8\r\nX-Forwarded-For: 9.9.9.9\r\n"),
         "GET /a HTTP/1.1\r\nHost: a\r\nVia: 1.1 gyre\r\n"
         "X-Forwarded-For: 1.2.3.4, 5.6.7.8, 9.9.9.9, 127.0.0.1\r\nX-Real-IP: 127.0.0.1\r\n"
         "X-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\nX-Forwarded-Port: {port}\r\n"
-        "Forwarded: for=127.0.0.1;host=\"a\";proto=http\r\nX-Request-ID: {id}\r\n\r\n"),
+        "Forwarded: for=127.0.0.1;host=\"a\";proto=http\r\nX-Request-ID: {id}\r\n"
+        "X-Request-Start: t={n}\r\n\r\n"),
     TRUSTED("a request id that is none is made anew", "-",
         WITH("X-Request-ID: a b\r\n"), GOT("/a")),
     TRUSTED("two request ids are none", "-",

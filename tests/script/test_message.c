@@ -216,7 +216,8 @@ static const struct script scripts[] = {
         C("GET /a HTTP/1.0\r\n\r\n"),
         OX("GET /a HTTP/1.1\r\nHost: \r\nVia: 1.0 gyre\r\nX-Forwarded-For: 127.0.0.1\r\n"
            "X-Real-IP: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Port: {port}\r\n"
-           "Forwarded: for=127.0.0.1;proto=http\r\nX-Request-ID: {id}\r\n\r\n"),
+           "Forwarded: for=127.0.0.1;proto=http\r\nX-Request-ID: {id}\r\n"
+           "X-Request-Start: t={n}\r\n\r\n"),
         O(OK_), CX(STATUS DATE LENGTH(2) "Connection: close\r\n\r\nok"), CLOSED)},
     {"an HTTP/1.0 client never gets chunks", "9112 6.1", .steps = STEPS(
         C("GET /a HTTP/1.0\r\nHost: a\r\n\r\n"), OX("GET /a HTTP/1.1\r\nHost: a\r\n" UP10 "\r\n"),

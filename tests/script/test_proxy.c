@@ -39,7 +39,8 @@
     proto "\r\nX-Forwarded-Host: a\r\n" port "Forwarded: for=" client ";host=\"a\";proto=" proto  \
     "\r\n"
 #define UP_TOLD(client, real, port, proto)                                                        \
-    UP_TOLD_(client, real, port, proto) "X-Request-ID: {id}\r\n"
+    UP_TOLD_(client, real, port, proto) "X-Request-ID: {id}\r\n" STARTED
+#define STARTED "X-Request-Start: t={n}\r\n"
 #define P443 "X-Forwarded-Port: 443\r\n"
 #define TOLD4 UP_TOLD("1.2.3.4", "1.2.3.4", P443, "http")
 #define TOLD6 UP_TOLD("\"[2001:db8::1]\"", "2001:db8::1", P443, "http")
@@ -59,7 +60,8 @@
  * server is the same in every run. */
 #define ACCEPT_MINE ACCEPT, .global = "trusted_proxies = 1.2.3.0/24, 2001:db8::/32, unix\n"
 #define GET_MINE "GET /a HTTP/1.1\r\nHost: a\r\nX-Request-ID: mine\r\n\r\n"
-#define GOT_MINE(up) "GET /a HTTP/1.1\r\nHost: a\r\nX-Request-ID: mine\r\n" up CLOSING "\r\n"
+#define GOT_MINE(up)                                                                              \
+    "GET /a HTTP/1.1\r\nHost: a\r\nX-Request-ID: mine\r\n" up STARTED CLOSING "\r\n"
 #define HANDS_ON(what, rule, version, in, out, client, real, port)                                \
     {what, rule, ACCEPT_MINE, .servers = "server = {app} send_proxy=" version "\n",               \
      .steps = STEPS(C_RAW(in), C(GET_MINE),                                                       \
@@ -117,7 +119,7 @@ static const struct script scripts[] = {
         C_RAW(IN4_V1), C("GET /a HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 9.9.9.9\r\n\r\n"),
         OX("GET /a HTTP/1.1\r\nHost: a\r\nVia: 1.1 gyre\r\nX-Forwarded-For: 9.9.9.9, 1.2.3.4\r\n"
            "X-Real-IP: 1.2.3.4\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: a\r\n" P443
-           "Forwarded: for=1.2.3.4;host=\"a\";proto=http\r\nX-Request-ID: {id}\r\n\r\n"),
+           "Forwarded: for=1.2.3.4;host=\"a\";proto=http\r\nX-Request-ID: {id}\r\n" STARTED "\r\n"),
         ANSWERED)},
     {"trust in the balancer is none in its clients", "7239 8.1", ACCEPT,
      .global = "trusted_proxies = 127.0.0.0/8\n", .steps = STEPS(
@@ -223,9 +225,10 @@ static const struct script scripts[] = {
     {"each server is told in its own way", "2", .backend = "balance = round_robin\n",
      .servers = "server = {dead} send_proxy=v2\nserver = {app} send_proxy=v1\n", .steps = STEPS(
         C(GET("/1")), OX(OUT_V1 ONCE("/1")), ANSWERED, O_CLOSED, STAT_IS(DIAL_FAILED, 1))},
-    {"a server that closes at once: nothing goes again", "9110 9.2.2", SEND("v1"), .steps = STEPS(
-        C(GET("/a")), OX(OUT_V1 ONCE("/a")), O_CLOSE, PAGE("502", "Bad Gateway"),
-        WHY(BACKEND_CLOSED), STAT_IS(RETRIED, 0),
+    {"a server that closes at once: a GET goes again, once", "9110 9.2.2", SEND("v1"),
+     .steps = STEPS(
+        C(GET("/a")), OX(OUT_V1 ONCE("/a")), O_CLOSE, O_NEW, OX(OUT_V1 ONCE("/a")), O_CLOSE,
+        PAGE("502", "Bad Gateway"), WHY(BACKEND_CLOSED), STAT_IS(RETRIED, 1),
         C(GET("/b")), O_NEW, OX(OUT_V1 ONCE("/b")), ANSWERED, O_CLOSED)},
     {"a client that leaves takes its dial along", "-", .servers = "server = {full} send_proxy=v1\n",
      .backend = "connect_timeout = 30s\n", .steps = STEPS(

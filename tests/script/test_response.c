@@ -116,10 +116,11 @@ static const struct script scripts[] = {
         O(OK_ STATUS LENGTH(4) "\r\nevil"), CX(OKD), O_CLOSED, KEPT_BY_CLIENT)},
 
     /* Servers that end too early. */
-    {"no answer but a FIN", "-", .steps = STEPS(ASKS, O_FIN, PAGE("502", "Bad Gateway"),
-        WHY(BACKEND_CLOSED), KEPT_BY_CLIENT)},
-    {"no answer but a reset", "-", .steps = STEPS(ASKS, O_RESET, PAGE("502", "Bad Gateway"),
-        WHY(BACKEND_CLOSED), KEPT_BY_CLIENT)},
+    {"no answer but a FIN, twice", "9110 9.2.2", .steps = STEPS(ASKS, O_FIN, O_NEW,
+        OX(GOT("/a")), O_FIN, PAGE("502", "Bad Gateway"), WHY(BACKEND_CLOSED), KEPT_BY_CLIENT)},
+    {"no answer but a reset, twice", "9110 9.2.2", .steps = STEPS(ASKS, O_RESET, O_NEW,
+        OX(GOT("/a")), O_RESET, PAGE("502", "Bad Gateway"), WHY(BACKEND_CLOSED),
+        KEPT_BY_CLIENT)},
     {"half a head and a FIN", "9112 8", .steps = STEPS(ASKS, O(STATUS "Content-Le"), O_FIN,
         PAGE("502", "Bad Gateway"), WHY(BACKEND_CUT), KEPT_BY_CLIENT)},
     {"half a status line and a FIN", "9112 8", .steps = STEPS(ASKS, O("HTTP/1.1 20"), O_FIN,
@@ -181,8 +182,10 @@ static const struct script scripts[] = {
     {"the race: never after a byte of response", "9110 9.2.2", .steps = STEPS(
         SERVES("/a"), C(GET("/b")), OX(GOT("/b")), O("HTTP/1.1 2"), O_FIN,
         PAGE("502", "Bad Gateway"), STAT_IS(RETRIED, 0))},
-    {"the race: never on a fresh connection", "9110 9.2.2", .steps = STEPS(
-        ASKS, O_CLOSE, PAGE("502", "Bad Gateway"), STAT_IS(RETRIED, 0))},
+    {"a worker that is killed: what may be repeated is answered", "9110 9.2.2", .steps = STEPS(
+        ASKS, O_CLOSE, O_NEW, OX(GOT("/a")), O(OK_), CX(OKD), STAT_IS(RETRIED, 1))},
+    {"a worker that is killed: never a POST", "9110 9.2.2", .steps = STEPS(
+        POSTS(2, "hi"), O_CLOSE, PAGE("502", "Bad Gateway"), STAT_IS(RETRIED, 0))},
 
     /* Servers that can not be reached. */
     {"refused: the next server", "-", .servers = "server = {dead}\nserver = {app}\n",

@@ -103,7 +103,7 @@ static const struct script scripts[] = {
         C(GET("/a")), OX(GOT("/a")), O(SWITCH), PAGE("502", "Bad Gateway"), O_CLOSED,
         WHY(BAD_RESPONSE), KEPT_BY_CLIENT)},
     {"no answer to an upgrade", "-", .steps = STEPS(C(ASK), OX(ASKED(UP, "websocket")), O_FIN,
-        PAGE("502", "Bad Gateway"), KEPT_BY_CLIENT)},
+        O_NEW, OX(ASKED(UP, "websocket")), O_FIN, PAGE("502", "Bad Gateway"), KEPT_BY_CLIENT)},
 
     /* Not asked for. */
     NOT_ASKED("h2c never passes", "9113 3.1",

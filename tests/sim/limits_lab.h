@@ -52,8 +52,8 @@ static inline void begin_with(uint64_t seed, const struct sim_params *params, co
     char ini[2048];
     snprintf(ini, sizeof ini,
              "[global]\nworkers = 2\ndrain_timeout = 2s\n%s[listener web]\nbind = 127.0.0.1:80\n"
-             "backend = app\n%s[backend app]\nserver = 127.0.0.1:8001\n%s",
-             glob, listener, backend);
+             "backend = app\n%s[backend app]\nserver = 127.0.0.1:8001\n%s%s",
+             glob, listener, strstr(backend, "mode = ") != NULL ? "" : "mode = async\n", backend);
     sim = sim_new(seed + 1, params);
     assert_true(lab_start(&lab, true, ini, NULL));
     struct addr at = addr_of("127.0.0.1:8001");

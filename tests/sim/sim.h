@@ -27,7 +27,8 @@
     X(SLOW_PEER, "a scripted peer does nothing for up to stall_ms")                           \
     X(SYS, "a sys_* call fails")                                                              \
     X(WRITE_SHORT, "a file write is short")                                                   \
-    X(WRITE_FULL, "a file write fails with ENOSPC")
+    X(WRITE_FULL, "a file write fails with ENOSPC")                                            \
+    X(READ_SHORT, "a file read is short")
 
 enum sim_fault {
 #define X(name, help) SIM_##name,

@@ -111,6 +111,7 @@ void sim_fd_close(struct sim *, int fd);
 void sim_fd_put(struct sim_fd *);                                    /* one op less */
 struct sim_text_file *sim_text_file_at(struct sim *, const char *path, bool make);
 void sim_text_file_append(struct sim_text_file *, const void *, uint32_t len);
+void sim_text_file_write(struct sim_text_file *, uint64_t at, const void *, uint32_t len);
 struct sim *sim_current(void);
 
 /* --- The world ---------------------------------------------------------------------------- */
@@ -133,6 +134,7 @@ struct sim {
     struct sim_fd **fds;          /* by number; NULL: free */
     uint32_t fd_cap, fd_open;
     int end_count, ring_count;
+    uint64_t spool_count;
     uint16_t next_port;
 };
 

@@ -15,6 +15,9 @@ struct sim_op {
     struct iovec one;                 /* op_send, op_write */
     const struct msghdr *msg;         /* op_sendv: read as late as the kernel may read it */
     const struct addr *to;
+    const struct iovec *iov;          /* op_pwritev: read as late as the kernel may read it */
+    int iov_count;
+    uint64_t at;                      /* op_pread, op_pwritev */
     unsigned events;
     int result;                       /* of a connect, due at due_us; of a watch that fails */
     uint64_t due_us;
@@ -182,6 +185,22 @@ void op_watch(struct ring *ring, struct op *op, int fd, unsigned events) {
 void op_write(struct ring *ring, struct op *op, int fd, const void *p, uint32_t len) {
     ensure(len > 0);
     op_submit(ring, op, OP_WRITE, fd)->one = (struct iovec){(void *)(uintptr_t)p, len};
+}
+
+void op_pread(struct ring *ring, struct op *op, int fd, void *to, uint32_t len, uint64_t at) {
+    ensure(len > 0);
+    struct sim_op *s = op_submit(ring, op, OP_PREAD, fd);
+    s->one = (struct iovec){to, len};
+    s->at = at;
+}
+
+void op_pwritev(struct ring *ring, struct op *op, int fd, const struct iovec *iov, int count,
+                uint64_t at) {
+    ensure(count > 0);
+    struct sim_op *s = op_submit(ring, op, OP_PWRITEV, fd);
+    s->iov = iov;
+    s->iov_count = count;
+    s->at = at;
 }
 
 void op_cancel(struct ring *ring, struct op *op) {
@@ -362,6 +381,39 @@ static void attempt_write(struct ring *ring, struct sim_op *s, struct sim_fd *f)
     complete(ring, s, (int)len, NULL, false);
 }
 
+static void attempt_pread(struct ring *ring, struct sim_op *s, struct sim_fd *f) {
+    if (fault_hit(FAULT_SPOOL_IO)) {
+        complete(ring, s, fault_error(FAULT_SPOOL_IO), NULL, false);
+        return;
+    }
+    uint32_t there = s->at < f->file->len ? f->file->len - (uint32_t)s->at : 0;
+    uint32_t len = there < s->one.iov_len ? there : (uint32_t)s->one.iov_len;
+    if (len > 0 && sim_fault(ring->sim, SIM_READ_SHORT)) {
+        len = 1 + (uint32_t)sim_draw(ring->sim, len);
+    }
+    memcpy(s->one.iov_base, f->file->bytes + s->at, len);
+    complete(ring, s, (int)len, NULL, false);
+}
+
+static void attempt_pwritev(struct ring *ring, struct sim_op *s, struct sim_fd *f) {
+    struct sim *sim = ring->sim;
+    if (sim_fault(sim, SIM_WRITE_FULL) || fault_hit(FAULT_SPOOL_SPACE)) {
+        complete(ring, s, -ENOSPC, NULL, false);
+        return;
+    }
+    uint32_t done = 0;
+    for (int i = 0; i < s->iov_count; i++) {
+        sim_text_file_write(f->file, s->at + done, s->iov[i].iov_base, (uint32_t)s->iov[i].iov_len);
+        done += (uint32_t)s->iov[i].iov_len;
+    }
+    if (sim_fault(sim, SIM_WRITE_SHORT)) {
+        done = 1 + (uint32_t)sim_draw(sim, done);
+    } else if (fault_hit(FAULT_SPOOL_PART)) {
+        done = (done + 1) / 2;
+    }
+    complete(ring, s, (int)done, NULL, false);
+}
+
 static unsigned watch_events(const struct sim_op *s) {
     return sim_end_poll(s->file->end) & (s->events | POLLERR | POLLHUP);
 }
@@ -425,6 +477,12 @@ static void attempt(struct ring *ring, struct sim_op *s) {
         break;
     case OP_WATCH:
         complete(ring, s, s->result != 0 ? s->result : (int)watch_events(s), NULL, false);
+        break;
+    case OP_PREAD:
+        attempt_pread(ring, s, f);
+        break;
+    case OP_PWRITEV:
+        attempt_pwritev(ring, s, f);
         break;
     default:
         attempt_write(ring, s, f);

@@ -1,5 +1,6 @@
 /* Descriptors and files of gyre's side, and the door's sys_* calls over them. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/fault.h"
@@ -100,6 +101,15 @@ void sim_text_file_append(struct sim_text_file *file, const void *p, uint32_t le
     }
     memcpy(file->bytes + file->len, p, len);
     file->len += len;
+}
+
+void sim_text_file_write(struct sim_text_file *file, uint64_t at, const void *p, uint32_t len) {
+    static const char hole[4096];
+    while (file->len < at + len) {
+        uint64_t more = at + len - file->len;
+        sim_text_file_append(file, hole, more < sizeof hole ? (uint32_t)more : sizeof hole);
+    }
+    memcpy(file->bytes + at, p, len);
 }
 
 struct str sim_file(struct sim *sim, const char *path) {
@@ -246,6 +256,24 @@ int sys_open_append(const char *path) {
     struct sim_fd *f;
     int fd = sim_fault(sim, SIM_EMFILE) ? -EMFILE : sim_fd_open(sim, SIM_FD_FILE, &f);
     if (fd >= 0) {
+        f->file = sim_text_file_at(sim, path, true);
+    }
+    return fd;
+}
+
+/* A file of its own each time. */
+int sys_open_spool(const char *folder) {
+    struct sim *sim = sim_current();
+    if (sim_fault(sim, SIM_SYS)) {
+        return -ENOSPC;
+    }
+    struct sim_fd *f;
+    bool short_of = sim_fault(sim, SIM_EMFILE) || fault_hit(FAULT_SPOOL_OPEN);
+    int fd = short_of ? -EMFILE : sim_fd_open(sim, SIM_FD_FILE, &f);
+    if (fd >= 0) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/spool-%llu", folder,
+                 (unsigned long long)sim->spool_count++);
         f->file = sim_text_file_at(sim, path, true);
     }
     return fd;

@@ -103,6 +103,7 @@ struct sim_params sim_params_rough(uint64_t seed) {
         [SIM_REFUSE] = 1500,     [SIM_SYN_DROP] = 800,    [SIM_BACKLOG] = 2000,
         [SIM_EMFILE] = 1000,     [SIM_STALL] = 200,       [SIM_SLOW_PEER] = 400,
         [SIM_SYS] = 300,         [SIM_WRITE_SHORT] = 3000, [SIM_WRITE_FULL] = 500,
+        [SIM_READ_SHORT] = 3000,
     };
     uint64_t luck = seed ^ 0x67797265u;
     struct sim_params p = sim_params_clean();

@@ -289,6 +289,7 @@ static const char one_ini[] =
     "[listener web]\nbind = 127.0.0.1:80\nbackend = app\nmax_body = 1k\nbody_timeout = 10s\n"
     "send_timeout = 2s\nidle_timeout = 30s\n"
     "[backend app]\nserver = 127.0.0.1:8001\nresponse_timeout = 3s\nstall_timeout = 3s\n"
+    "mode = async\n"
     "keepalive_timeout = 20s\nconnect_timeout = 5s\n";
 
 static struct peer_listener *origin;

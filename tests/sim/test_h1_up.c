@@ -233,8 +233,8 @@ static const struct script scripts[] = {
      "200 [ab] bad-response dead:bad-response"},
     {"status 700", GET, {"HTTP/1.1 700 x\r\n\r\n"}, KEEP, "[] bad-response dead:bad-response"},
     /* Ends in the wrong places. */
-    {"nothing", GET, {NULL}, FIN, "[] backend-closed dead:backend-closed"},
-    {"a reset", GET, {NULL}, RESET, "[] backend-closed dead:backend-closed"},
+    {"nothing", GET, {NULL}, FIN, "[] backend-closed again dead:backend-closed"},
+    {"a reset", GET, {NULL}, RESET, "[] backend-closed again dead:backend-closed"},
     {"half a head", GET, {"HTTP/1.1 200 O"}, FIN, "[] backend-cut dead:backend-cut"},
     {"half a length", GET, {OK "Content-Length: 5\r\n\r\nhel"}, FIN,
      "200 [hel] backend-cut dead:backend-cut"},

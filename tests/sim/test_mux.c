@@ -21,7 +21,8 @@ static const char ini[] = "[global]\nworkers = 1\ndrain_timeout = 5s\n"
                           "[listener web]\nbind = 127.0.0.1:80\nbackend = app\n"
                           "head_timeout = 60s\nbody_timeout = 60s\nsend_timeout = 60s\n"
                           "[backend app]\nserver = 127.0.0.1:8001\nserver = 127.0.0.1:8002\n"
-                          "keepalive = 4\nresponse_timeout = 60s\nstall_timeout = 60s\n";
+                          "keepalive = 4\nresponse_timeout = 60s\nstall_timeout = 60s\n"
+                          "mode = async\n";
 
 struct stage {
     struct sim *sim;

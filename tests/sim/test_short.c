@@ -73,8 +73,9 @@ static void accept_without_descriptors(void **state) {
 
 /* A connection to another server, which clients have left idle, gives its descriptor to a dial. */
 static void dial_takes_an_idle_one(void **state) {
-    (void)state;
-    start("", "keepalive_timeout = 10m\n");
+    bool slots = *state != NULL;
+    start("", slots ? "keepalive_timeout = 10m\nslots = 6\n"
+                    : "keepalive_timeout = 10m\n");
     for (uint32_t i = 0; i < 6; i++) {
         client_start(&world.at, "/other", 1, 200000)->stays = true;
     }
@@ -95,10 +96,11 @@ static void dial_takes_an_idle_one(void **state) {
     world_end();
 }
 
-/* The client goes away while its dial waits for a descriptor. */
+/* The client goes away while its dial waits for a descriptor; the slot that it had meanwhile is the
+ * next one's. */
 static void client_leaves_a_dial_that_waits(void **state) {
-    (void)state;
-    start("", "keepalive_timeout = 10m\n");
+    bool slots = *state != NULL;
+    start("", slots ? "keepalive_timeout = 10m\nslots = 1\n" : "keepalive_timeout = 10m\n");
     for (uint32_t i = 0; i < 2; i++) {
         client_start(&world.at, "/other", 1, 200000)->stays = true;
     }
@@ -303,7 +305,9 @@ int main(void) {
         TEST(accept_without_descriptors, ""),
         TEST(accept_without_descriptors, "stop"),
         TEST(dial_takes_an_idle_one, ""),
+        TEST(dial_takes_an_idle_one, "slots"),
         TEST(client_leaves_a_dial_that_waits, ""),
+        TEST(client_leaves_a_dial_that_waits, "slots"),
         TEST(accept_takes_idle_ones, ""),
         TEST(dial_without_descriptors, ""),
         TEST(dial_without_descriptors, "stop"),

@@ -43,7 +43,8 @@ static inline void lab_all_refused(unsigned side) {
         bool elsewhere = refusal == REFUSE_INTERIM_TOO_MANY || refusal == REFUSE_SWITCH_UNASKED ||
                          refusal == REFUSE_HEAD_LATE || refusal == REFUSE_BODY_LATE ||
                          refusal == REFUSE_BODY_SLOW || refusal == REFUSE_NO_MEMORY ||
-                         refusal == REFUSE_PLAIN_HTTP ||
+                         refusal == REFUSE_PLAIN_HTTP || refusal == REFUSE_PATH_NUL ||
+                         refusal == REFUSE_PACKET_TOO_LARGE ||
                          refusal == REFUSE_READERS_DIFFER;   /* that is what must never happen */
         bool expected = (refuse_row(refusal)->sides & side) != 0 && !elsewhere;
         if (lab_refusals[refusal] != expected) {

@@ -217,6 +217,27 @@ static void test_endpoints(void **state) {
     assert_string_equal(endpoint_print(&e, p), "unknown");
 }
 
+static void same_network(const char *one, const char *other, bool expected) {
+    static const uint64_t secrets[2] = {1234567, 7654321};
+    struct endpoint a, b;
+    endpoint(&a, one);
+    endpoint(&b, other);
+    struct network na = endpoint_network(&a), nb = endpoint_network(&b);
+    assert_int_equal(network_eq(&na, &nb), expected);
+    assert_int_equal(network_hash(&na, secrets) == network_hash(&nb, secrets), expected);
+}
+
+static void test_networks(void **state) {
+    (void)state;
+    same_network("192.0.2.7:1", "192.0.2.7:2", true);
+    same_network("192.0.2.7:1", "192.0.2.6:1", false);
+    same_network("[2001:db8::1]:1", "[2001:db8::ffff:0:0:2]:1", true);
+    same_network("[2001:db8:0:1::1]:1", "[2001:db8::1]:1", false);
+    same_network("[c000:207::]:1", "192.0.2.7:1", false);   /* the same first bytes */
+    same_network("unix:/run/x", "unix:/run/y", true);
+    same_network("unix:/run/x", "0.0.0.0:1", false);
+}
+
 static void has(const char *block, const char *peer, bool expected) {
     struct cidr c;
     struct endpoint e;
@@ -297,7 +318,7 @@ int main(void) {
         cmocka_unit_test(test_lengths),      cmocka_unit_test(test_unknown_name),
         cmocka_unit_test(test_equal),        cmocka_unit_test(test_kernel_forms),
         cmocka_unit_test(test_endpoints),    cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_bad_blocks),
+        cmocka_unit_test(test_bad_blocks),   cmocka_unit_test(test_networks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -265,6 +265,32 @@ static void test_routes(void **state) {
             "t:17: [route e] takes the same requests as [route a] in line 5: host h, path /\n");
 }
 
+/* An app that stands somewhere, and servers that can be told. */
+static void test_uwsgi(void **state) {
+    (void)state;
+    lab_bad(LAB_LISTENER "[route r]\npath = /a\nmount = yes\nbackend = up\n"
+            "[backend up]\nserver = 127.0.0.1:1\nprotocol = uwsgi\n" LAB_BACKEND,
+            "t:6: mount = yes: path = /a must end in /\n");
+    lab_bad(LAB_LISTENER "[route r]\npath = /a/\nmount = yes\nbackend = app\n" LAB_BACKEND,
+            "t:6: mount = yes: no server of [backend app] has protocol = uwsgi, and others can not "
+            "be told\n");
+    lab_bad(LAB_LISTENER "[route r]\npath = /a/\nmount = yes\nbackend = aap\n" LAB_BACKEND,
+            "t:7: backend = aap: there is no [backend aap]; did you mean app?\n");
+    lab_bad("[listener web]\nbind = :80\nbackend = app\n"
+            "[backend app]\nprotocol = uwsgi\nsend_proxy = v2\nserver = 127.0.0.1:1\n"
+            "server = 127.0.0.1:2 send_proxy=no\nserver = 127.0.0.1:3 protocol=http\n",
+            "t:7: send_proxy beside protocol = uwsgi: a packet says who the client is, drop one of "
+            "them\n");
+    lab_line_bad("backend", "protocol = fastcgi", "protocol = fastcgi: write http or uwsgi");
+    struct conf *conf = lab_good(
+        LAB_LISTENER "[route r]\nmount = yes\nbackend = up\n[backend up]\n"
+        "server = 127.0.0.1:1, 127.0.0.1:2 protocol=uwsgi\n" LAB_BACKEND);
+    assert_true(conf->routes[0].mount);
+    assert_int_equal(conf->backends[0].servers[0].protocol, CONF_PROTOCOL_HTTP);
+    assert_int_equal(conf->backends[0].servers[1].protocol, CONF_PROTOCOL_UWSGI);
+    conf_free(conf);
+}
+
 static void test_servers(void **state) {
     (void)state;
     lab_bad(LAB_LISTENER "[backend app]\n",
@@ -284,9 +310,11 @@ static void test_servers(void **state) {
     lab_line_bad("backend", "server = 127.0.0.1:1 wieght=2",
                  "server = 127.0.0.1:1 wieght=2: unknown option wieght; did you mean weight?");
     lab_line_bad("backend", "server = 127.0.0.1:1 backup=1",
-                 "server = 127.0.0.1:1 backup=1: unknown option backup; there is weight= send_proxy=");
+                 "server = 127.0.0.1:1 backup=1: unknown option backup; there is slots= idle_holds_slot= "
+                 "protocol= weight= send_proxy=");
     lab_line_bad("backend", "server = 127.0.0.1:1 balance=x",
-                 "server = 127.0.0.1:1 balance=x: unknown option balance; there is weight= send_proxy=");
+                 "server = 127.0.0.1:1 balance=x: unknown option balance; there is slots= idle_holds_slot= "
+                 "protocol= weight= send_proxy=");
     lab_line_bad("backend", "server = 127.0.0.1:1 weight=1 weight=1",
                  "server = 127.0.0.1:1 weight=1 weight=1: weight stands twice");
     static const char *const odd[] = {"backup", "weight=", "=2"};
@@ -386,7 +414,7 @@ int main(void) {
         cmocka_unit_test(test_references), cmocka_unit_test(test_routes),
         cmocka_unit_test(test_servers),    cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_many),       cmocka_unit_test(test_error),
-        cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_flags),      cmocka_unit_test(test_uwsgi),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

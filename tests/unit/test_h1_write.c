@@ -59,16 +59,21 @@ static void a_request(void **state) {
     head->te_trailers = true;
     h1_write_request(&page->tx, head, false);
     assert_written(page, "GET /a?b HTTP/1.1\r\nHost: h:80\r\nAccept: */*\r\n"
-                   "Connection: upgrade\r\nUpgrade: websocket\r\n"
-                   "TE: trailers\r\nConnection: TE\r\n\r\n");
+                   "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n");
     h1_write_request(&page->tx, head, true);
     assert_written(page, "GET /a?b HTTP/1.1\r\nHost: h:80\r\nAccept: */*\r\n"
-                   "Connection: upgrade\r\nUpgrade: websocket\r\n"
-                   "TE: trailers\r\nConnection: TE\r\n\r\n");
+                   "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n");
     head->upgrade = STR("");
+    h1_write_request(&page->tx, head, false);
+    assert_written(page, "GET /a?b HTTP/1.1\r\nHost: h:80\r\nAccept: */*\r\n"
+                   "TE: trailers\r\nConnection: TE\r\n\r\n");
     h1_write_request(&page->tx, head, true);
     assert_written(page, "GET /a?b HTTP/1.1\r\nHost: h:80\r\nAccept: */*\r\n"
-                   "Connection: close\r\nTE: trailers\r\nConnection: TE\r\n\r\n");
+                   "TE: trailers\r\nConnection: TE, close\r\n\r\n");
+    head->te_trailers = false;
+    h1_write_request(&page->tx, head, true);
+    assert_written(page, "GET /a?b HTTP/1.1\r\nHost: h:80\r\nAccept: */*\r\n"
+                   "Connection: close\r\n\r\n");
 }
 
 static void request_framing(void **state) {

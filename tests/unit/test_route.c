@@ -18,12 +18,14 @@ static const char ini[] =
     "[route api2]\nhost = example.org\npath = /api/v2/\nbackend = api2\n"
     "[route any]\npath = /any/\nbackend = any\n"
     "[route onlytwo]\npath = /any/\nlistener = two\nbackend = onlytwo\n"
+    "[route shop]\npath = /shop/\nmount = yes\nbackend = shop\n"
     "[route six]\nhost = [2001:db8::1]\nbackend = six\n"
     "[backend fallback]\nserver = 127.0.0.1:1\n[backend exact]\nserver = 127.0.0.1:1\n"
     "[backend wild]\nserver = 127.0.0.1:1\n[backend deep]\nserver = 127.0.0.1:1\n"
     "[backend api]\nserver = 127.0.0.1:1\n[backend api2]\nserver = 127.0.0.1:1\n"
     "[backend any]\nserver = 127.0.0.1:1\n[backend onlytwo]\nserver = 127.0.0.1:1\n"
-    "[backend six]\nserver = 127.0.0.1:1\n";
+    "[backend six]\nserver = 127.0.0.1:1\n"
+    "[backend shop]\nserver = 127.0.0.1:1 protocol=uwsgi\n";
 
 static const struct {
     uint32_t listener;
@@ -48,6 +50,13 @@ static const struct {
     {1, "other", "/", NULL},
     {0, "[2001:db8::1]:8443", "/", "six"},
     {0, "", "/", "fallback"},
+    {0, "other", "/shop/", "shop"},
+    {0, "other", "/shop/a/b", "shop"},
+    {0, "other", "/shop", "shop"},
+    {0, "other", "/shopping", "fallback"},
+    {0, "other", "/%73hop/", "fallback"},
+    {0, "other", "/sho", "fallback"},
+    {0, "other", "*", "fallback"},
 };
 
 static void first_of_the_best(void **state) {
@@ -60,14 +69,16 @@ static void first_of_the_best(void **state) {
     assert_non_null(conf);
     struct router *router = router_new(conf);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint32_t mount;
         int32_t found = router_find(router, rows[i].listener, str_of(rows[i].authority),
-                                    str_of(rows[i].path));
+                                    str_of(rows[i].path), &mount);
         const char *name = found < 0 ? "none" : conf->backends[found].name;
         const char *want = rows[i].backend != NULL ? rows[i].backend : "none";
         if (strcmp(name, want) != 0) {
             fail_msg("%s%s by listener %u goes to %s, not to %s", rows[i].authority,
                      rows[i].path, rows[i].listener, name, want);
         }
+        assert_int_equal(mount, strcmp(name, "shop") == 0 ? strlen("/shop") : 0);
     }
     router_free(router);
     conf_free(conf);

@@ -1,0 +1,341 @@
+/* Slots of servers, counted for the whole process; who waits for one; and servers that are away. */
+#include "upstream/upstream_priv.h"
+
+/* A server that refuses connections is tried again by one request at a time: soon, and the longer
+ * it is away the less often. */
+#define AWAY_RETRY_MIN_MS 50u
+#define AWAY_RETRY_MAX_MS 500u
+
+/* --- Servers that are away ---------------------------------------------------------------- */
+
+bool server_is_open(const struct server *server, uint64_t now_ms) {
+    if (atomic_load(&server->away_ms) != 0) {
+        return now_ms >= atomic_load(&server->retry_ms) && !atomic_load(&server->trying);
+    }
+    return server->slots == 0 || atomic_load(&server->used) < server->slots;
+}
+
+/* One that was never there is not waited for as long as one that is being restarted: who has just
+ * written the wrong port shall see it soon. */
+static uint64_t away_limit_ms(const struct backend *backend, const struct server *server) {
+    return atomic_load(&server->seen) ? backend->queue_ms : backend->connect_ms;
+}
+
+/* How long it is worth while to wait for one of the servers to be back. */
+static uint64_t away_left_ms(const struct upstream *room, const struct backend *backend) {
+    uint64_t now = ring_now_ms(room->ring), left = 0;
+    for (uint32_t i = 0; i < backend->server_count; i++) {
+        const struct server *server = &backend->servers[i];
+        uint64_t since = atomic_load(&server->away_ms);
+        uint64_t limit = since == 0 ? backend->queue_ms : away_limit_ms(backend, server);
+        uint64_t waited = since == 0 || now < since ? 0 : now - since;
+        left = limit > waited && limit - waited > left ? limit - waited : left;
+    }
+    return left;
+}
+
+static void away_tried(struct server *server, uint64_t retry_ms) {
+    atomic_store(&server->retry_ms, retry_ms);
+    atomic_store(&server->trying, false);
+}
+
+static void retry_arm(struct local_backend *local);
+
+void slot_missed(struct lease *lease) {
+    struct server *server = lease->server;
+    if (lease->backend->queue->max == 0) {
+        return;   /* nobody may wait for its being back, so each request tries for itself */
+    }
+    uint64_t now = ring_now_ms(lease->room->ring), since = 0;
+    if (!lease->trial && !atomic_compare_exchange_strong(&server->away_ms, &since, now | 1)) {
+        return;   /* known already, and somebody else is to try */
+    }
+    since = atomic_load(&server->away_ms);
+    uint64_t pause = now > since ? (now - since) / 4 : 0;
+    pause = pause < AWAY_RETRY_MIN_MS ? AWAY_RETRY_MIN_MS : pause;
+    pause = pause > AWAY_RETRY_MAX_MS ? AWAY_RETRY_MAX_MS : pause;
+    lease->trial = false;
+    away_tried(server, now + pause);
+    /* Those that wait came when it was only busy. */
+    retry_arm(&lease->room->backends[lease->backend->index]);
+}
+
+void slot_untried(struct lease *lease) {
+    if (lease->trial) {
+        lease->trial = false;
+        away_tried(lease->server, ring_now_ms(lease->room->ring));
+    }
+}
+
+void slot_found(struct lease *lease) {
+    struct server *server = lease->server;
+    lease->trial = false;
+    if (!atomic_load_explicit(&server->seen, memory_order_relaxed)) {
+        atomic_store(&server->seen, true);
+    }
+    if (atomic_load_explicit(&server->away_ms, memory_order_relaxed) != 0) {
+        atomic_store(&server->away_ms, 0);
+        atomic_store(&server->trying, false);
+        slot_serve(lease->room, lease->backend);
+    }
+}
+
+/* --- Slots -------------------------------------------------------------------------------- */
+
+static bool server_take(struct server *server, uint64_t now_ms, bool *trial) {
+    *trial = false;
+    if (atomic_load(&server->away_ms) != 0) {
+        if (now_ms < atomic_load(&server->retry_ms) || atomic_exchange(&server->trying, true)) {
+            return false;
+        }
+        *trial = true;
+    }
+    if (server->slots == 0) {
+        return true;
+    }
+    uint32_t used = atomic_load(&server->used);
+    while (used < server->slots) {
+        if (atomic_compare_exchange_weak(&server->used, &used, used + 1)) {
+            return true;
+        }
+    }
+    if (*trial) {
+        atomic_store(&server->trying, false);
+        *trial = false;
+    }
+    return false;
+}
+
+struct server *slot_take(struct upstream *room, struct backend *backend, uint64_t tried,
+                         const struct server *avoid, bool *trial) {
+    uint64_t now = ring_now_ms(room->ring);
+    for (uint32_t i = 0; i < backend->server_count; i++) {
+        struct server *server = balance_pick(room, backend, tried, avoid);
+        if (server == NULL || server_take(server, now, trial)) {
+            return server;
+        }
+        /* Another ring was faster. */
+        tried |= server->index < LEASE_TRIES_MAX ? (uint64_t)1 << server->index : 0;
+    }
+    return NULL;
+}
+
+void slot_give(struct upstream *room, struct backend *backend, struct server *server) {
+    if (server->slots != 0) {
+        uint32_t before = atomic_fetch_sub(&server->used, 1);
+        ensure(before > 0);
+    }
+    if (atomic_load(&backend->queue->waiting) > 0) {
+        slot_serve(room, backend);
+    }
+}
+
+/* --- Waiting ------------------------------------------------------------------------------ */
+
+static struct waiter *waiter_at(struct queue_place *place) {
+    return container_of(place, struct waiter, place);
+}
+
+/* To its own ring, which alone may touch its lease. */
+static void waiter_send(struct upstream *from, struct waiter *waiter) {
+    if (waiter->room == from) {
+        list_append(&from->granted, &waiter->granted);
+        task_wake(from->ring, &from->grants);
+    } else {
+        ring_post(waiter->room->ring, &waiter->post);
+    }
+}
+
+/* Home again. A slot that nobody wants any more goes to the next one. */
+static void waiter_over(struct waiter *waiter) {
+    struct upstream *room = waiter->room;
+    struct backend *backend = waiter->backend;
+    struct lease *lease = waiter->lease;
+    struct server *server = waiter->server;
+    bool trial = waiter->trial;
+    pool_put(&room->waiters, waiter);
+    if (lease != NULL) {
+        lease->waiter = NULL;
+        lease->trial = trial;
+        lease_granted(lease, server);
+        return;
+    }
+    if (server != NULL) {
+        if (trial) {
+            away_tried(server, ring_now_ms(room->ring));
+        }
+        slot_give(room, backend, server);
+    }
+}
+
+static void waiter_run(struct post *post) {
+    waiter_over(container_of(post, struct waiter, post));
+}
+
+static void grants_run(struct task *task) {
+    struct upstream *room = container_of(task, struct upstream, grants);
+    struct list_node granted;
+    list_take_all(&granted, &room->granted);
+    for (struct list_node *node; (node = list_pop(&granted)) != NULL;) {
+        waiter_over(container_of(node, struct waiter, granted));
+    }
+}
+
+void slot_serve(struct upstream *room, struct backend *backend) {
+    struct queue *queue = backend->queue;
+    struct list_node served;
+    list_init(&served);
+    pthread_mutex_lock(&queue->lock);
+    for (struct queue_place *place; (place = queue_next(queue)) != NULL;) {
+        struct waiter *waiter = waiter_at(place);
+        waiter->server = slot_take(room, backend, 0, NULL, &waiter->trial);
+        if (waiter->server == NULL) {
+            break;
+        }
+        queue_serve(queue, place);
+        waiter->state = WAITER_GRANTED;
+        list_append(&served, &waiter->granted);
+    }
+    pthread_mutex_unlock(&queue->lock);
+    for (struct list_node *node; (node = list_pop(&served)) != NULL;) {
+        waiter_send(room, container_of(node, struct waiter, granted));
+    }
+}
+
+/* While servers are away nobody gives a slot back: time does. */
+static void retry_arm(struct local_backend *local) {
+    uint64_t now = ring_now_ms(local->room->ring), due = UINT64_MAX;
+    for (uint32_t i = 0; i < local->backend->server_count; i++) {
+        const struct server *server = &local->backend->servers[i];
+        if (atomic_load(&server->away_ms) != 0) {
+            uint64_t retry = atomic_load(&server->retry_ms);
+            retry = retry > now ? retry : now + AWAY_RETRY_MIN_MS;
+            due = retry < due ? retry : due;
+        }
+    }
+    if (due != UINT64_MAX && atomic_load(&local->backend->queue->waiting) > 0) {
+        timer_arm(local->room->ring, &local->retry, due - now);
+    }
+}
+
+static void retry_fired(struct timer *timer) {
+    struct local_backend *local = container_of(timer, struct local_backend, retry);
+    slot_serve(local->room, local->backend);
+    retry_arm(local);
+}
+
+static void patience_fired(struct timer *timer) {
+    struct lease *lease = container_of(timer, struct lease, patience);
+    if (slot_leave(lease)) {
+        lease_expired(lease);
+    }   /* else: served this very moment */
+}
+
+static void patience_arm(struct lease *lease) {
+    struct upstream *room = lease->room;
+    uint64_t waited = (ring_now_us(room->ring) - lease->asked_us) / 1000;
+    uint64_t left = lease->backend->queue_ms > waited ? lease->backend->queue_ms - waited : 0;
+    uint64_t away = away_left_ms(room, lease->backend);
+    timer_init(&lease->patience, patience_fired);
+    timer_arm(room->ring, &lease->patience, left < away ? left : away);
+}
+
+/* Stands in line. False: there is no room. */
+static bool waiter_join(struct waiter *waiter) {
+    struct lease *lease = waiter->lease;
+    struct queue *queue = waiter->backend->queue;
+    struct queue_place *yields = NULL;
+    pthread_mutex_lock(&queue->lock);
+    bool joined = lease->parked ? queue_return(queue, &waiter->place, &lease->client)
+                                : queue_join(queue, &waiter->place, &lease->client, &yields);
+    if (yields != NULL) {
+        waiter_at(yields)->state = WAITER_GRANTED;
+        waiter_at(yields)->server = NULL;
+    }
+    pthread_mutex_unlock(&queue->lock);
+    if (yields != NULL) {
+        waiter_send(waiter->room, waiter_at(yields));
+    }
+    return joined;
+}
+
+enum close_reason slot_wait(struct lease *lease) {
+    struct upstream *room = lease->room;
+    struct backend *backend = lease->backend;
+    struct waiter *waiter = pool_get(&room->waiters);
+    if (waiter == NULL) {
+        return CLOSE_NO_MEMORY;
+    }
+    *waiter = (struct waiter){.post.run = waiter_run, .room = room, .backend = backend,
+                              .lease = lease, .state = WAITER_QUEUED};
+    if (!waiter_join(waiter)) {
+        pool_put(&room->waiters, waiter);
+        return CLOSE_QUEUE_FULL;
+    }
+    stats_add(ring_stats(room->ring), STAT_QUEUED, 1);
+    lease->waiter = waiter;
+    lease->waits_us = ring_now_us(room->ring);
+    patience_arm(lease);
+    slot_serve(room, backend);   /* one may have come free before we stood in line */
+    local_backend_ask(room, backend);
+    retry_arm(&room->backends[backend->index]);
+    return CLOSE_NONE;
+}
+
+bool slot_leave(struct lease *lease) {
+    struct waiter *waiter = lease->waiter;
+    struct queue *queue = lease->backend->queue;
+    pthread_mutex_lock(&queue->lock);
+    bool queued = waiter->state == WAITER_QUEUED;
+    if (queued) {
+        queue_leave(queue, &waiter->place);
+    }
+    pthread_mutex_unlock(&queue->lock);
+    if (queued) {
+        pool_put(&lease->room->waiters, waiter);
+        lease->waiter = NULL;
+    }
+    return queued;
+}
+
+void slot_abandon(struct lease *lease) {
+    timer_cancel(lease->room->ring, &lease->patience);
+    if (!slot_leave(lease)) {
+        lease->waiter->lease = NULL;   /* it has a slot already, and will give it back */
+        lease->waiter = NULL;
+    }
+}
+
+bool slot_all_away(const struct backend *backend) {
+    uint32_t i = 0;
+    while (i < backend->server_count && atomic_load(&backend->servers[i].away_ms) != 0) {
+        i++;
+    }
+    return i == backend->server_count;
+}
+
+bool slot_hopeless(const struct upstream *room, const struct backend *backend) {
+    return away_left_ms(room, backend) == 0;
+}
+
+/* --- The room's part ---------------------------------------------------------------------- */
+
+void slot_init(struct upstream *room) {
+    pool_init(&room->waiters, "waiters", sizeof(struct waiter), 0);   /* the queues have bounds */
+    list_init(&room->granted);
+    task_init(&room->grants, grants_run);
+    for (uint32_t i = 0; i < room->registry->backend_count; i++) {
+        struct local_backend *local = &room->backends[i];
+        local->room = room;
+        local->backend = &room->registry->backends[i];
+        timer_init(&local->retry, retry_fired);
+    }
+}
+
+void slot_fini(struct upstream *room) {
+    for (uint32_t i = 0; i < room->registry->backend_count; i++) {
+        timer_cancel(room->ring, &room->backends[i].retry);
+    }
+    task_cancel(room->ring, &room->grants);
+    pool_fini(&room->waiters);
+}
