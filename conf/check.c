@@ -145,12 +145,13 @@ static bool addr_covers(const struct addr *any, const struct addr *other) {
            (any->sa.any.sa_family == family || (any->dual && family == AF_INET));
 }
 
-static void binds_compare(struct load *load, const struct conf_listener *a, uint32_t i,
+/* True when they collide. */
+static bool binds_compare(struct load *load, const struct conf_listener *a, uint32_t i,
                           const struct conf_listener *b, uint32_t j) {
     char first[ADDR_TEXT_MAX], second[ADDR_TEXT_MAX];
     const struct addr *x = &a->binds[i], *y = &b->binds[j];
     if (!addr_eq(x, y) && !addr_covers(x, y) && !addr_covers(y, x)) {
-        return;
+        return false;
     }
     addr_print(x, first);
     addr_print(y, second);
@@ -160,19 +161,26 @@ static void binds_compare(struct load *load, const struct conf_listener *a, uint
         load_error(load, b->bind_lines[j], "bind = %s: %s in line %u has this address already",
                    second, first, a->bind_lines[i]);
     }
+    return true;
 }
 
-/* Each pair once; there are few. */
-static void binds_check(struct load *load) {
-    const struct conf *conf = load->conf;
-    for (uint32_t b = 0; b < conf->listener_count; b++) {
-        for (uint32_t j = 0; j < conf->listeners[b].bind_count; j++) {
-            for (uint32_t a = 0; a <= b; a++) {
-                uint32_t count = a == b ? j : conf->listeners[a].bind_count;
-                for (uint32_t i = 0; i < count; i++) {
-                    binds_compare(load, &conf->listeners[a], i, &conf->listeners[b], j);
-                }
+/* Told of the first one before it that has its address. */
+static void bind_check(struct load *load, uint32_t b, uint32_t j) {
+    const struct conf_listener *listeners = load->conf->listeners;
+    for (uint32_t a = 0; a <= b; a++) {
+        uint32_t count = a == b ? j : listeners[a].bind_count;
+        for (uint32_t i = 0; i < count; i++) {
+            if (binds_compare(load, &listeners[a], i, &listeners[b], j)) {
+                return;
             }
+        }
+    }
+}
+
+static void binds_check(struct load *load) {
+    for (uint32_t b = 0; b < load->conf->listener_count; b++) {
+        for (uint32_t j = 0; j < load->conf->listeners[b].bind_count; j++) {
+            bind_check(load, b, j);
         }
     }
 }

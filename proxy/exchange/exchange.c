@@ -47,6 +47,10 @@ static enum step exchange_down_lost(struct exchange *e) {
     enum close_reason why = e->down->why;
     e->down->ready &= (uint8_t)~STREAM_LOST;
     if (!e->down->gone && client_listens(why)) {
+        if (!e->head_sent) {
+            e->why = CLOSE_NONE;   /* whatever it would have been answered: this is worse */
+            e->own_status = 0;
+        }
         return exchange_fail(e, why);
     }
     if (e->why == CLOSE_NONE) {
@@ -76,12 +80,13 @@ static void exchange_run(struct task *task) {
     ensure_magic(e, EXCHANGE_MAGIC);
     for (unsigned i = 0; i < STEPS_PER_RUN; i++) {
         enum step now = e->step;
-        enum step next = is_down_lost(e) ? exchange_down_lost(e) : steps[now](e);
+        bool lost = is_down_lost(e);
+        enum step next = lost ? exchange_down_lost(e) : steps[now](e);
         if (now == STEP_done) {
             exchange_free(e);
             return;
         }
-        if (next == now) {
+        if (next == now && !lost) {   /* lost on the way to a step: that step is still due */
             return;
         }
         e->step = (uint8_t)next;

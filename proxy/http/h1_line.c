@@ -93,7 +93,8 @@ static uint32_t ip_literal(struct str s) {
     return inet_pton(AF_INET6, text, &ip) == 1 ? len + 2 : 0;
 }
 
-/* A registered name or an IPv4 address: its length, 0 when it is none. */
+/* A registered name or an IPv4 address: its length, 0 when it is none. A comma might stand in one
+ * (RFC 3986 3.2.2) and does in none: it is what two Hosts look like that somebody has joined. */
 static uint32_t reg_name(struct str s) {
     uint32_t i = 0;
     while (i < s.len && s.p[i] != ':') {
@@ -102,7 +103,7 @@ static uint32_t reg_name(struct str s) {
                 return 0;
             }
             i += 3;
-        } else if (char_is(s.p[i], CHAR_HOST)) {
+        } else if (char_is(s.p[i], CHAR_HOST) && s.p[i] != ',') {
             i++;
         } else {
             return 0;

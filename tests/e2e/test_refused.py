@@ -196,3 +196,17 @@ def test_what_is_strange_and_still_right():
         for one in ("GET / HTTP/1.1\r\nHo", "st: a", "\r\n", "\r", "\n"):
             client.send(one)
         equal(client.response().status, 200, "a head in pieces")
+
+
+def test_bad_bodies_of_redirected_requests():
+    """In one piece with their heads, which are answered without a server."""
+    with Front(Origin().address, more=f"[listener r]\nbind = "
+               f"{harness.address_text(other := harness.free_address())}\nredirect_https = yes\n"
+               ) as front:
+        for body in ("x\r\n", "5\r\nhelloXX", "0\r\nContent-Length: 1\r\n\r\n"):
+            for address, head in ((other, "POST / HTTP/1.1"),
+                                  (front.address, "OPTIONS / HTTP/1.1\r\nMax-Forwards: 0")):
+                with Client(address) as client:
+                    client.send(f"{head}\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{body}")
+                    equal(client.response().status, 400, body)
+                    client.expect_end()

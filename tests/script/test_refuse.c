@@ -81,6 +81,7 @@ static const struct script scripts[] = {
     BAD("a Host with a path", "9112 3.2", "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n"),
     BAD("a Host with user information", "9110 7.2", "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n"),
     BAD("a list of Hosts", "9110 7.2", "GET / HTTP/1.1\r\nHost: a, b\r\n\r\n"),
+    BAD("a list without blanks", "9110 7.2", "GET / HTTP/1.1\r\nHost: a,b\r\n\r\n"),
     BAD("a port that is none", "9110 4.2", "GET / HTTP/1.1\r\nHost: a:x\r\n\r\n"),
     BAD("a port out of range", "9110 4.2", "GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n"),
     BAD("half an IPv6 address", "3986 3.2.2", "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n"),

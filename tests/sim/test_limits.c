@@ -367,6 +367,30 @@ static void an_upload_that_is_too_late_sees_its_answer(void **state) {
     }
 }
 
+/* In one piece with a head whose answer needs no server, and no route: it was answered by nobody,
+ * and timed by nothing. */
+static void a_bad_body_behind_what_is_answered_at_once(void **state) {
+    (void)state;
+    static const struct {
+        const char *body, *status;
+    } cases[] = {{"x\r\n", "HTTP/1.1 400 "}, {"5\r\nhelloXX", "HTTP/1.1 400 "},
+                 {"0\r\nContent-Length: 1\r\n\r\n", "HTTP/1.1 400 "},
+                 {"FFFF\r\n", "HTTP/1.1 413 "}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sim_params params = sim_params_clean();
+        char text[256];
+        begin_with(0, &params, "", "max_body = 1000\n", "");
+        struct peer *peer = dial();
+        snprintf(text, sizeof text, "OPTIONS / HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n"
+                 "Transfer-Encoding: chunked\r\n\r\n%s", cases[i].body);
+        peer_send_text(peer, text);
+        assert_int_equal(sim_run_until(sim, has_ended, peer, SECOND), PEERS_MET);
+        assert_true(peer->rx_len > 13 && memcmp(peer->rx, cases[i].status, 13) == 0);
+        peer_free(peer);
+        end();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(clients_are_counted),
@@ -376,6 +400,7 @@ int main(void) {
         cmocka_unit_test(half_is_for_others),
         cmocka_unit_test(a_mib_of_requests),
         cmocka_unit_test(lingering_is_bounded),
+        cmocka_unit_test(a_bad_body_behind_what_is_answered_at_once),
         cmocka_unit_test(an_upload_that_is_too_late_sees_its_answer),
     };
     cmocka_set_test_filter(getenv("SIM_TEST"));
