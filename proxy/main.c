@@ -195,6 +195,7 @@ static uint64_t now_ms(void) {
 
 /* The watchdog is fed only while every worker answers. */
 static void tick(struct process *p) {
+    memory_trim();
     tls_tickets_rotate(p->plan->tickets, now_ms() / 1000);
     if (p->stopping) {
         notify_tell("WATCHDOG=1");

@@ -159,6 +159,12 @@ static void drained_fired(struct timer *timer) {
     timer_arm(w->ring, &w->drained, DRAINED_MS);
 }
 
+/* Tunnels end by themselves at no time: shortly before the deadline they are told. */
+static void tunnels_fired(struct timer *timer) {
+    struct worker *w = container_of(timer, struct worker, tunnels);
+    http_stop_tunnels(&w->http);
+}
+
 static void deadline_fired(struct timer *timer) {
     struct worker *w = container_of(timer, struct worker, deadline);
     http_kill(&w->http, CLOSE_DRAIN);
@@ -178,7 +184,9 @@ static void stop_run(struct post *post) {
     doors_shut(w);
     http_drain(&w->http);
     upstream_drain(&w->upstream);
-    timer_arm(w->ring, &w->deadline, w->plan->conf->global.drain_timeout_ms);
+    uint64_t drain_ms = w->plan->conf->global.drain_timeout_ms;
+    timer_arm(w->ring, &w->deadline, drain_ms);
+    timer_arm(w->ring, &w->tunnels, drain_ms - (drain_ms / 4 < HURRY_MS ? drain_ms / 4 : HURRY_MS));
     timer_arm(w->ring, &w->drained, 0);
 }
 
@@ -249,6 +257,7 @@ static bool rooms_make(struct worker *w) {
     exchanges_bound(&w->exchanges, bounds->clients);
     timer_init(&w->drained, drained_fired);
     timer_init(&w->deadline, deadline_fired);
+    timer_init(&w->tunnels, tunnels_fired);
     doors_open(w);
     return true;
 }
@@ -270,6 +279,7 @@ bool worker_make(struct worker *w, struct plan *plan, uint32_t index,
 
 void worker_unmake(struct worker *w) {
     timer_cancel(w->ring, &w->deadline);
+    timer_cancel(w->ring, &w->tunnels);
     doors_free(w);
     exchanges_fini(&w->exchanges);
     accesslog_fini(&w->log);

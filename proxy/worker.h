@@ -35,6 +35,7 @@ struct worker {
     uint64_t hurry_ms;                    /* while draining: nobody lingers longer */
     struct timer drained;                 /* looks whether all is over */
     struct timer deadline;                /* drain_timeout */
+    struct timer tunnels;                 /* shortly before it */
     struct post stop, ping, reopen;       /* each in flight at most once */
     _Atomic bool stop_sent, ping_sent, reopen_sent;
     int reopen_fd;

@@ -1,7 +1,10 @@
 /* The process's memory, counted. */
 #include "base/memory.h"
 
+#include <malloc.h>
+
 #define STEP_BYTES 65536
+#define TRIM_BYTES_MIN (32u << 20)
 
 _Atomic uint8_t memory_level_now;
 
@@ -54,4 +57,14 @@ uint64_t memory_used(void) {
 
 bool memory_has(uint64_t bytes) {
     return bound == 0 || memory_used() + bytes <= bound;
+}
+
+void memory_trim(void) {
+    static uint64_t most;
+    uint64_t used = memory_used();
+    most = used > most ? used : most;
+    if (most - used > most / 2 && most - used > TRIM_BYTES_MIN) {
+        malloc_trim(0);
+        most = used;
+    }
 }

@@ -24,6 +24,9 @@ void memory_bound(uint64_t bytes);
 void memory_count(int64_t bytes);
 /* False: so many more would be over the bound. */
 bool memory_has(uint64_t bytes);
+/* Now and then, by one thread: where far less is used than was a while ago, the C library gives its
+ * free pages back, which it does not do by itself. Others who allocate wait for it meanwhile. */
+void memory_trim(void);
 /* As far as it was added up. */
 uint64_t memory_used(void);
 

@@ -15,6 +15,14 @@ enum step {
     STEP_COUNT
 };
 
+/* Where the frames of one direction of a WebSocket begin: websocket.c. */
+struct frames {
+    uint64_t left;                   /* bytes of the frame under way, its mask included */
+    uint8_t head[10];                /* of the next one, as far as it has passed */
+    uint8_t head_len;
+    bool closed;                     /* a Close has passed: nothing may follow it */
+};
+
 struct exchange {
     unsigned magic;
     uint8_t step;                    /* enum step */
@@ -40,8 +48,6 @@ struct exchange {
     struct lease lease;
     struct spool *request_spool;     /* mode sync: the request's body, whole */
     struct spool *response_spool;    /* mode sync: what the client has not taken yet */
-    uint64_t taken_us;               /* the request was here, whole */
-    uint64_t served_us;              /* the server had given all of the response */
     uint64_t asked_us;               /* when it was ready for a server; 0: never */
     uint64_t queued_us;              /* in the queue, all tries together */
     struct endpoint client;
@@ -49,6 +55,8 @@ struct exchange {
     uint64_t began_us, first_us;     /* request's first byte; first byte of the response */
     uint64_t connected_us;           /* time to get a connection; 0: none was needed */
     uint64_t moved_us;               /* the backend's last sign of life */
+    bool websocket, stopped;         /* a tunnel: its frames are known; it was told to end */
+    struct frames to_client, to_server;
     const char *location;            /* of a redirect that gyre makes */
 };
 
@@ -74,6 +82,12 @@ void relay_request(struct exchange *);       /* down to up */
 /* The server has given all that it had, or no more will come of it: it is free. */
 void relay_release_server(struct exchange *, enum close_reason);
 bool relay_client_owes(const struct exchange *);   /* it is its turn, not the server's */
+
+/* websocket.c: before the first len bytes of the queue pass. */
+void frames_pass(struct frames *, const struct bufq *, uint32_t len);
+/* A Close frame (1001: going away) behind what has passed, where one may stand; masked as a
+ * client's must be. */
+void frames_close(const struct frames *, struct bufq *to, bool masked);
 
 /* reply.c */
 uint16_t reply_status(enum close_reason);

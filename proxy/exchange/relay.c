@@ -6,9 +6,12 @@
 
 /* Until one side has no more, or the other no room: only then is there somebody who will wake us.
  * A push makes room in tx at once where its connection has some. */
-static uint32_t pump_bytes(struct stream *to, struct stream *from) {
+static uint32_t pump_bytes(struct stream *to, struct stream *from, struct frames *frames) {
     uint32_t moved = 0, room;
     while (!to->tx_end && from->rx.bytes > 0 && (room = bufq_room(&to->tx)) > 0) {
+        if (frames != NULL) {
+            frames_pass(frames, &from->rx, room < from->rx.bytes ? room : from->rx.bytes);
+        }
         moved += bufq_move(&to->tx, &from->rx, room);
         if (from->rx.bytes > 0) {
             to->ops->push(to, NULL);
@@ -18,8 +21,8 @@ static uint32_t pump_bytes(struct stream *to, struct stream *from) {
 }
 
 /* Moves what there is room for. True when something was moved or the end was passed on. */
-static bool pump(struct stream *to, struct stream *from, bool trailers) {
-    uint32_t moved = pump_bytes(to, from);
+static bool pump(struct stream *to, struct stream *from, bool trailers, struct frames *frames) {
+    uint32_t moved = pump_bytes(to, from, frames);
     bool ends = from->rx_ended && from->rx.bytes == 0 && !to->tx_end;
     to->tx_end = to->tx_end || ends;
     if (moved > 0 || ends) {
@@ -44,7 +47,7 @@ void relay_request(struct exchange *e) {
         shield_upload(e);
         return;
     }
-    if (pump(e->up, e->down, true)) {
+    if (pump(e->up, e->down, true, NULL)) {
         e->moved_us = ring_now_us(e->room->ring);
     }
     e->uploading = !e->up->tx_end;
@@ -86,7 +89,6 @@ void relay_release_server(struct exchange *e, enum close_reason why) {
     if (!e->local && e->up != NULL) {
         lease_end(&e->lease, why);
         e->up = NULL;
-        e->served_us = ring_now_us(e->room->ring);
         timer_cancel(e->room->ring, &e->timer);
     }
 }
@@ -94,7 +96,7 @@ void relay_release_server(struct exchange *e, enum close_reason why) {
 /* From the server to the client, at once where the client takes it. Not NONE: no more will come. */
 static enum close_reason relay_response(struct exchange *e) {
     if (e->response_spool == NULL && e->up != NULL) {
-        if (pump(e->down, e->up, e->request->te_trailers)) {
+        if (pump(e->down, e->up, e->request->te_trailers, NULL)) {
             e->moved_us = ring_now_us(e->room->ring);
         }
         if (e->up->rx.bytes > 0 && !e->local && e->backend->shields) {
@@ -152,16 +154,42 @@ static bool tunnel_is_late(struct exchange *e) {
     return false;
 }
 
+static void tunnel_begin(struct exchange *e) {
+    e->up->ops->tunnel(e->up);
+    e->down->ops->tunnel(e->down);
+    e->up->tell_sent = true;
+    e->websocket = str_eq_fold(e->request->upgrade, STR("websocket"));
+    timer_cancel(e->room->ring, &e->timer);
+}
+
+/* gyre is about to stop. Who is still there hears that it is not cut off by accident: WebSockets by
+ * a Close frame (RFC 6455 7.4.1), all others by the end alone. */
+static void tunnel_stop(struct exchange *e) {
+    e->down->ready &= (uint8_t)~STREAM_STOP;
+    e->stopped = true;
+    struct stream *ends[] = {e->down, e->up};
+    for (unsigned i = 0; i < 2; i++) {
+        if (ends[i]->tx_end) {
+            continue;
+        }
+        if (e->websocket) {
+            frames_close(i == 0 ? &e->to_client : &e->to_server, &ends[i]->tx, i == 1);
+        }
+        ends[i]->tx_end = true;
+        ends[i]->ops->push(ends[i], NULL);
+    }
+}
+
 enum step step_tunnel(struct exchange *e) {
     if (!e->down->tunnelled) {
-        e->up->ops->tunnel(e->up);
-        e->down->ops->tunnel(e->down);
-        e->up->tell_sent = true;
-        timer_cancel(e->room->ring, &e->timer);
+        tunnel_begin(e);
     }
     bool was_half = e->up->tx_end || e->down->tx_end;
-    bool moved = pump(e->up, e->down, false);
-    moved |= pump(e->down, e->up, false);
+    bool moved = pump(e->up, e->down, false, e->websocket ? &e->to_server : NULL);
+    moved |= pump(e->down, e->up, false, e->websocket ? &e->to_client : NULL);
+    if ((e->down->ready & STREAM_STOP) != 0) {
+        tunnel_stop(e);
+    }
     if (moved) {
         e->moved_us = ring_now_us(e->room->ring);
     }
@@ -170,7 +198,7 @@ enum step step_tunnel(struct exchange *e) {
     }
     bool sent = (e->down->ready & e->up->ready & STREAM_SENT) != 0;
     if (e->up->tx_end && e->down->tx_end && sent) {
-        e->why = CLOSE_TUNNEL_END;
+        e->why = e->stopped ? CLOSE_DRAIN : CLOSE_TUNNEL_END;
         return STEP_done;
     }
     if ((e->up->ready & STREAM_LOST) != 0 && e->up->rx.bytes == 0) {

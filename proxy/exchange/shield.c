@@ -28,7 +28,6 @@ void shield_rewind(struct exchange *e) {
 /* --- spool: the request's body is taken whole --------------------------------------------- */
 
 static enum step shield_ask(struct exchange *e) {
-    e->taken_us = ring_now_us(e->room->ring);
     return exchange_ask(e, false);
 }
 

@@ -274,7 +274,10 @@ uint32_t spool_push(struct spool *s, struct bufq *from) {
         moved += bufq_move_small(&s->tail, from, room - moved, COPY_MAX);
         bufq_settle(&s->tail);
     } else {
-        moved += bufq_move(&s->tail, from, room - moved);   /* the kernel reads what lies there */
+        /* The kernel reads what lies there: only what comes can still be settled. The disk may take
+         * its time, and others need the buffers. */
+        bufq_settle(from);
+        moved += bufq_move(&s->tail, from, room - moved);
     }
     s->full = from->bytes > 0;
     spool_check(s);

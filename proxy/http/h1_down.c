@@ -351,9 +351,18 @@ static void down_kill(struct session *session, enum close_reason why) {
     }
 }
 
+static void down_stop(struct session *session) {
+    struct h1_down *s = (struct h1_down *)session;
+    ensure_magic(session, SESSION_MAGIC);
+    if (s->stream != NULL && s->stream->stream.tunnelled) {
+        stream_wake(s->http, &s->stream->stream, STREAM_STOP);
+    }
+}
+
 static const struct session_ops down_session_ops = {
     .drain = down_drain,
     .kill = down_kill,
+    .stop = down_stop,
 };
 
 bool h1_down_new(struct http *http, const struct down_params *params) {

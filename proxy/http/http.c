@@ -46,6 +46,15 @@ void http_drain(struct http *http) {
     }
 }
 
+void http_stop_tunnels(struct http *http) {
+    ensure_magic(http, HTTP_MAGIC);
+    for (struct list_node *node = http->sessions.next; node != &http->sessions;
+         node = node->next) {
+        struct session *session = container_of(node, struct session, link);
+        session->ops->stop(session);
+    }
+}
+
 void http_kill(struct http *http, enum close_reason why) {
     ensure_magic(http, HTTP_MAGIC);
     struct list_node *next;

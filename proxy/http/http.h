@@ -155,12 +155,13 @@ enum stream_ready {
                            set if there were any. In a tunnel: the peer has ended its side */
     STREAM_ROOM = 8,    /* tx has room again after it had none */
     STREAM_SENT = 16,   /* all that was sent, tx_end included, has left for the kernel */
-    STREAM_LOST = 32    /* broken: why says of what, rx may hold the last bytes, nothing more will
+    STREAM_LOST = 32,   /* broken: why says of what, rx may hold the last bytes, nothing more will
                            come. What is pushed is dropped; only release is left to do. But down,
                            with BODY_TIMEOUT, BODY_SLOW, BODY_TOO_LARGE or BAD_REQUEST (a
                            malformed chunk), the client still listens: where no final head was
                            sent yet, an answer may be, and its connection is closed after it. So
                            it is with NO_MEMORY, unless `gone` is set */
+    STREAM_STOP = 64    /* down, a tunnel: gyre will soon be gone. It is to be ended in order */
 };
 
 struct stream;
@@ -231,6 +232,8 @@ struct session_ops {
     /* No further message after those that run; idle: ends at once. */
     void (*drain)(struct session *);
     void (*kill)(struct session *, enum close_reason);
+    /* down (up: NULL): tunnels are told STREAM_STOP. */
+    void (*stop)(struct session *);
 };
 
 /* What both sides have in common. Whoever holds a session is woken by `owner` when it changes:
@@ -280,6 +283,8 @@ void http_bound(struct http *, uint32_t clients, uint32_t servers);
 bool http_has_room(const struct http *);
 /* All down sessions: no new request after those that run, idle ones end at once. */
 void http_drain(struct http *);
+/* All down sessions: their tunnels are told that the end is near. */
+void http_stop_tunnels(struct http *);
 /* All down sessions, at once. */
 void http_kill(struct http *, enum close_reason);
 

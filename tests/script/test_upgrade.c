@@ -15,6 +15,11 @@
 /* Frames as they come: any bytes. */
 #define PING "\x89\x84\1\2\3\4pong"
 #define HELLO "\x81\x05hello"
+#define MASKED "\x81\x85\1\2\3\4hello"
+/* gyre's own: Close, 1001. */
+#define GOING_AWAY "\x88\x02\x03\xe9"
+#define TO_SERVER "\x88\x82\0\0\0\0\x03\xe9"
+#define SOON .global = "drain_timeout = 100ms\n"
 /* No switch was asked for as far as the server can tell. */
 #define NOT_ASKED(what, rule, asked, got)                                                         \
     {what, rule, .steps = STEPS(C(asked), OX(got), O(OK_), CX(OKD), KEPT)}
@@ -148,8 +153,36 @@ static const struct script scripts[] = {
      "idle_timeout = 50ms\nhead_timeout = 400ms\n",
      .backend = "response_timeout = 400ms\nstall_timeout = 50ms\n", .steps = STEPS(
         OPENS, WAIT(550), C(HELLO), OX(HELLO), O(PING), CX(PING))},
-    {"stopping: drain_timeout cuts a tunnel", "-", .global = "drain_timeout = 100ms\n",
-     .steps = STEPS(OPENS, STOP, C(HELLO), OX(HELLO), CUT, O_CLOSED)},
+
+    /* Stopping. */
+    {"a WebSocket is closed in order before drain_timeout", "6455 7.4.1", SOON, .steps = STEPS(
+        OPENS, C(MASKED), OX(MASKED), O(HELLO), CX(HELLO), STOP, CX(GOING_AWAY), CLOSED,
+        OX(TO_SERVER), O_CLOSED)},
+    {"over TLS", "6455 7.4.1", SOON, .tls = true, .steps = STEPS(
+        C(ASK), OX(ASKED(UP_FROM("1.1", "a", "https"), "websocket")), O(SWITCH), CX(SWITCHED),
+        STOP, CX(GOING_AWAY), CLOSED, OX(TO_SERVER), O_CLOSED)},
+    {"behind a long frame, a longer one, and one of many pieces", "6455 5.2", SOON,
+     .steps = STEPS(OPENS, O("\x82\x7e\x00\x03" "abc"), CX("\x82\x7e\x00\x03" "abc"),
+        O("\x82\x7f\0\0\0\0\0\0\0\x02" "de\x89\0"), CX("\x82\x7f\0\0\0\0\0\0\0\x02" "de\x89\0"),
+        O("\x01"), CX("\x01"), O("\x83"), CX("\x83"), O("\1\2"), CX("\1\2"), O("\3\4ab"),
+        CX("\3\4ab"), O("c"), CX("c"), STOP, CX(GOING_AWAY), CLOSED, OX(TO_SERVER), O_CLOSED)},
+    {"nothing is put into a frame", "6455 5.2", SOON, .steps = STEPS(
+        OPENS, O("\x81\x05" "hell"), CX("\x81\x05" "hell"), STOP, CLOSED, OX(TO_SERVER), O_CLOSED)},
+    {"nor into the head of one", "6455 5.2", SOON, .steps = STEPS(
+        OPENS, O(HELLO "\x81"), CX(HELLO "\x81"), STOP, CLOSED, OX(TO_SERVER), O_CLOSED)},
+    {"nor into a mask", "6455 5.3", SOON, .steps = STEPS(
+        OPENS, O("\x81\x81\1\2\3"), CX("\x81\x81\1\2\3"), STOP, CLOSED, OX(TO_SERVER), O_CLOSED)},
+    {"nor behind the server's own Close", "6455 5.5.1", SOON, .steps = STEPS(
+        OPENS, O("\x88\0"), CX("\x88\0"), STOP, CLOSED, OX(TO_SERVER), O_CLOSED)},
+    {"other protocols have an end alone", "9110 7.8", SOON, .steps = STEPS(
+        C("GET /ws HTTP/1.1\r\nHost: a\r\n" ASK_FIELDS("echo") KEY "\r\n"),
+        OX(ASKED(UP, "echo")),
+        O("HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n"),
+        CX("HTTP/1.1 101 Switching Protocols\r\n" DATE "Connection: upgrade\r\nUpgrade: echo\r\n"
+           "\r\n"), STOP, CLOSED, O_CLOSED)},
+    {"it goes on until then", "-", SOON, .steps = STEPS(
+        OPENS, STOP, O(HELLO), CX(HELLO GOING_AWAY), CLOSED,
+        OX(TO_SERVER), O_CLOSED)},
 };
 
 int main(void) {

@@ -438,8 +438,14 @@ static void mux_kill(struct session *session, enum close_reason why) {
     }
 }
 
+/* It has no tunnels. */
+static void mux_stop(struct session *session) {
+    (void)session;
+}
+
 static const struct session_ops mux_session_ops = {
     .slots = mux_slots, .open = mux_open_none, .drain = mux_drain, .kill = mux_kill,
+    .stop = mux_stop,
 };
 
 static inline void mux_pools_init(struct pool *sessions, struct pool *streams) {
