@@ -263,6 +263,11 @@ class Gyre:
         for pattern in self.expect:
             check(re.search(pattern, errors, re.M), f"expected {pattern!r} on stderr, got", errors)
 
+    @staticmethod
+    def is_sanitized():
+        with open(BINARY, "rb") as file:
+            return b"__asan_init" in file.read()
+
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 

@@ -162,7 +162,8 @@ def test_memory_max():
         until_still(lambda: origin.sent)
         peak = max(peak, front.gyre.memory())
         said = f"{(peak - before) / MIB:.0f} MiB of {bound / MIB:.0f}"
-        check(peak < bound + before, said)
+        # An address sanitizer's red zones and shadow are not gyre's to count.
+        check(peak - before < (1.5 if front.gyre.is_sanitized() else 1) * bound, said)
         answers = [client.head().status for client in clients]
         good = answers.count(200)
         check(all(status == 200 for status in answers[:20]), "the first ones:", answers)
