@@ -268,6 +268,15 @@ class Gyre:
         with open(BINARY, "rb") as file:
             return b"__asan_init" in file.read()
 
+    def descriptor_names(self):
+        names = {}
+        for fd in os.listdir(f"/proc/{self.pid}/fd"):
+            try:
+                names[int(fd)] = os.readlink(f"/proc/{self.pid}/fd/{fd}")
+            except FileNotFoundError:
+                pass
+        return names
+
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 

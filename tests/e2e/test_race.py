@@ -104,7 +104,12 @@ def test_idle_close_is_noticed():
     with Front(origin.address, backend="keepalive_timeout = 60s") as front:
         with Client(front.address) as client:
             client.ask("POST", "/one")
-            before = front.gyre.descriptors()
+            before = front.gyre.descriptor_names()
             origin.released.set()
-            harness.until(lambda: front.gyre.descriptors() == before - 1, "gyre to close its end")
+            try:
+                harness.until(lambda: front.gyre.descriptors() == len(before) - 1,
+                              "gyre to close its end")
+            except harness.Failed as failed:
+                raise harness.Failed(f"{failed}: it had {before}, and has "
+                                     f"{front.gyre.descriptor_names()}") from None
             equal(client.ask("POST", "/two").body, b"/two", "POST on a fresh connection")

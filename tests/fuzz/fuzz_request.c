@@ -98,7 +98,7 @@ static void check_behind(struct feed *f) {
     ensure(str_eq((struct str){naive.body, naive.body_len}, body));
     ensure(naive.chunked == (h->body == BODY_STREAM));
     ensure(naive.upgrades == (h->upgrade.len > 0) && str_eq(naive.upgrade, h->upgrade));
-    ensure(naive.connections == (uint32_t)(h->upgrade.len > 0) + (uint32_t)h->te_trailers);
+    ensure(naive.connections == (uint32_t)(h->upgrade.len > 0 || h->te_trailers));
     mem_free((char *)(uintptr_t)flat.p);
     bufq_fini(&tx);
 }

@@ -73,7 +73,8 @@ static bool is_name_of(struct str name, const struct field *f) {
     bool same = name.len == f->name.len + 5 && memcmp(name.p, "HTTP_", 5) == 0;
     for (uint32_t i = 0; same && i < f->name.len; i++) {
         char c = f->name.p[i], v = name.p[i + 5];
-        same = c == '-' ? v == '_' : v == c ? c < 'a' || c > 'z' : c >= 'a' && v == c - 32;
+        bool lower = c >= 'a' && c <= 'z';
+        same = c == '-' ? v == '_' : v == (lower ? c - 32 : c);
     }
     return same;
 }
