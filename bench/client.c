@@ -89,3 +89,25 @@ uint64_t client_number(const char *text, uint64_t max) {
     }
     return value;
 }
+
+struct addr client_addr(const char *text) {
+    struct addr addr;
+    const char *why;
+    if (!addr_parse(&addr, str_of(text), &why)) {
+        log_error("%s: %s", text, why);
+        exit(2);
+    }
+    return addr;
+}
+
+volatile sig_atomic_t client_leaving;
+
+static void signal_leave(int number) {
+    (void)number;
+    client_leaving = 1;
+}
+
+void client_leave_on_signals(void) {
+    struct sigaction action = {.sa_handler = signal_leave};
+    ensure(sigaction(SIGTERM, &action, NULL) == 0 && sigaction(SIGINT, &action, NULL) == 0);
+}

@@ -3,6 +3,7 @@
 #define GYRE_BENCH_CLIENT_H
 
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,7 +25,12 @@ void client_abort(int fd);
 SSL_CTX *client_tls(void);
 SSL *client_tls_new(SSL_CTX *, int fd);            /* fd -1: on memory */
 
-/* Of the command line; exits where it is none, or past max. */
+/* Of the command line; exit where it is none, or past max. */
 uint64_t client_number(const char *text, uint64_t max);
+struct addr client_addr(const char *text);
+
+/* SIGTERM and SIGINT end a mob in order: from the call on they only set this. */
+extern volatile sig_atomic_t client_leaving;
+void client_leave_on_signals(void);
 
 #endif

@@ -72,13 +72,6 @@ static struct {
     uint64_t opened, lost, done, failed;
 } mob;
 
-static volatile sig_atomic_t leaving;
-
-static void signal_leave(int number) {
-    (void)number;
-    leaving = 1;
-}
-
 /* --- One of them -------------------------------------------------------------------------- */
 
 static void member_state_set(struct member *member, enum member_state state) {
@@ -229,7 +222,7 @@ static void mob_run(void) {
     bool told = false;
     mob.start_ns = clock_ns();
     uint64_t end_ns = mob.start_ns + params.seconds * CLIENT_S;
-    for (uint64_t now; !leaving && (now = clock_ns()) < end_ns;) {
+    for (uint64_t now; !client_leaving && (now = clock_ns()) < end_ns;) {
         if (mob.connecting < CONNECTING_MAX && mob.open < params.connections) {
             mob_open();
         }
@@ -278,8 +271,7 @@ static void mob_init(void) {
     ensure(getrlimit(RLIMIT_NOFILE, &descriptors) == 0);
     descriptors.rlim_cur = descriptors.rlim_max;
     ensure(setrlimit(RLIMIT_NOFILE, &descriptors) == 0);
-    struct sigaction action = {.sa_handler = signal_leave};
-    ensure(sigaction(SIGTERM, &action, NULL) == 0 && sigaction(SIGINT, &action, NULL) == 0);
+    client_leave_on_signals();
     (void)signal(SIGPIPE, SIG_IGN);   /* OpenSSL writes without MSG_NOSIGNAL */
     mob.epoll = epoll_create1(EPOLL_CLOEXEC);
     mob.members = calloc(params.connections, sizeof *mob.members);
@@ -296,15 +288,9 @@ static void options_read(int argc, char **argv) {
                                             {"every-ms", required_argument, NULL, 'e'},
                                             {"seconds", required_argument, NULL, 's'},
                                             {0}};
-    const char *why;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
-        case 'a':
-            if (!addr_parse(&params.to, str_of(optarg), &why)) {
-                log_error("%s: %s", optarg, why);
-                exit(2);
-            }
-            break;
+        case 'a': params.to = client_addr(optarg); break;
         case 'k':
             for (params.kind = 0; params.kind < KINDS; params.kind++) {
                 if (strcmp(optarg, kinds[params.kind].name) == 0) {

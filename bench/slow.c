@@ -77,13 +77,6 @@ static struct {
     uint64_t sent_bytes, read_bytes;
 } slow;
 
-static volatile sig_atomic_t leaving;
-
-static void signal_leave(int number) {
-    (void)number;
-    leaving = 1;
-}
-
 /* --- One of them -------------------------------------------------------------------------- */
 
 static void client_state_set(struct client *client, enum client_state state) {
@@ -254,7 +247,7 @@ static void slow_run(void) {
     slow.start_ns = clock_ns();
     uint64_t end_ns = slow.start_ns + params.seconds * CLIENT_S;
     uint64_t ready_ns = slow.start_ns + params.ready_s * CLIENT_S;
-    for (uint64_t now; !leaving && (now = clock_ns()) < end_ns;) {
+    for (uint64_t now; !client_leaving && (now = clock_ns()) < end_ns;) {
         if (slow.connecting + slow.open < params.connections) {
             slow_open(now);
         }
@@ -294,8 +287,7 @@ static void slow_init(void) {
     ensure(getrlimit(RLIMIT_NOFILE, &descriptors) == 0);
     descriptors.rlim_cur = descriptors.rlim_max;
     ensure(setrlimit(RLIMIT_NOFILE, &descriptors) == 0);
-    struct sigaction action = {.sa_handler = signal_leave};
-    ensure(sigaction(SIGTERM, &action, NULL) == 0 && sigaction(SIGINT, &action, NULL) == 0);
+    client_leave_on_signals();
     slow.epoll = epoll_create1(EPOLL_CLOEXEC);
     slow.clients = calloc(params.connections, sizeof *slow.clients);
     ensure(slow.epoll >= 0 && slow.clients != NULL);
@@ -330,15 +322,9 @@ static void options_read(int argc, char **argv) {
                                             {"ready-s", required_argument, NULL, 'r'},
                                             {"seconds", required_argument, NULL, 's'},
                                             {0}};
-    const char *why;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
-        case 'a':
-            if (!addr_parse(&params.to, str_of(optarg), &why)) {
-                log_error("%s: %s", optarg, why);
-                exit(2);
-            }
-            break;
+        case 'a': params.to = client_addr(optarg); break;
         case 'k': params.kind = kind_of(optarg); break;
         case 'c': params.connections = client_number(optarg, CONNECTIONS_MAX); break;
         case 'o': params.sources = client_number(optarg, 200); break;

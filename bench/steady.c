@@ -360,15 +360,9 @@ static void options_read(int argc, char **argv) {
                                             {"warmup-ms", required_argument, NULL, 'w'},
                                             {"path", required_argument, NULL, 'p'},
                                             {0}};
-    const char *why;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
-        case 'a':
-            if (!addr_parse(&params.to, str_of(optarg), &why)) {
-                log_error("%s: %s", optarg, why);
-                exit(2);
-            }
-            break;
+        case 'a': params.to = client_addr(optarg); break;
         case 'r': params.rate = client_number(optarg, 10000000); break;
         case 't': params.tls = true; break;
         case 'c': params.connections = client_number(optarg, CONNECTIONS_MAX); break;
