@@ -27,10 +27,6 @@ void shield_rewind(struct exchange *e) {
 
 /* --- spool: the request's body is taken whole --------------------------------------------- */
 
-static enum step shield_ask(struct exchange *e) {
-    return exchange_ask(e, false);
-}
-
 /* Who waits for leave to send is told to, here: the server sees a body that is there already
  * (RFC 9110 10.1.1). */
 static void shield_continue(struct exchange *e) {
@@ -69,7 +65,7 @@ enum step step_spool(struct exchange *e) {
         shield_continue(e);   /* nobody behind CGI's variables does */
     }
     if (!whole) {
-        return shield_ask(e);
+        return exchange_ask(e, false);
     }
     struct spool *spool = e->request_spool;
     down->ready &= (uint8_t)~(STREAM_BODY | STREAM_END);
@@ -83,7 +79,7 @@ enum step step_spool(struct exchange *e) {
         /* A length is known now, whatever the client knew: CGI-like servers need one. */
         e->request->body = BODY_LENGTH;
         e->request->length = spool_bytes(spool);
-        return shield_ask(e);
+        return exchange_ask(e, false);
     }
     bufq_settle(&down->rx);
     if (down->rx.bytes > 0 && spool_room(spool) == 0 && spool->no_file) {
