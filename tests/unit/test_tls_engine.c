@@ -1,22 +1,5 @@
 /* The machine: handshakes, data both ways, ends, failures and floods. */
-#include "tls_lab.h"
-
-static struct lab_site site;
-
-static int setup(void **state) {
-    if (lab_folder_make(state) != 0) {
-        return -1;
-    }
-    lab_site_init(&site);
-    return 0;
-}
-
-static int teardown(void **state) {
-    lab_site_fini(&site);
-    return lab_folder_drop(state);
-}
-
-static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+#include "tls_site.h"
 
 static void handshake_both_versions(void **state) {
     (void)state;
@@ -24,7 +7,7 @@ static void handshake_both_versions(void **state) {
         for (uint32_t feed = 0; feed < 2; feed++) {   /* all at once, and byte by byte */
             struct lab lab;
             struct tls_facts facts;
-            lab_init(&lab, site.context, versions[v]);
+            lab_init(&lab, lab_own.context, lab_versions[v]);
             lab.feed_max = feed;
             tls_facts(lab.tls, &facts);
             assert_string_equal(facts.version, "");
@@ -51,7 +34,7 @@ static void prefers_chacha_where_the_client_does(void **state) {
     for (int v = 0; v < 2; v++) {
         struct lab lab;
         struct tls_facts facts;
-        lab_init(&lab, site.context, versions[v]);
+        lab_init(&lab, lab_own.context, lab_versions[v]);
         SSL_set_cipher_list(lab.client,
                             "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256");
         SSL_set_ciphersuites(lab.client, "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256");
@@ -67,7 +50,7 @@ static void groups(void **state) {
     static const char *const names[] = {"X25519", "P-256", "P-384", "P-521", "X25519MLKEM768"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct lab lab;
-        lab_init(&lab, site.context, TLS1_3_VERSION);
+        lab_init(&lab, lab_own.context, TLS1_3_VERSION);
         if (SSL_set1_groups_list(lab.client, names[i]) == 1) {
             assert_int_equal(lab_handshake(&lab), strcmp(names[i], "P-521") != 0);
         }
@@ -75,7 +58,7 @@ static void groups(void **state) {
     }
     /* A HelloRetryRequest: the client guesses a group that is not ours. */
     struct lab lab;
-    lab_init(&lab, site.context, TLS1_3_VERSION);
+    lab_init(&lab, lab_own.context, TLS1_3_VERSION);
     SSL_set1_groups_list(lab.client, "P-521:P-384");
     SSL_set_tlsext_host_name(lab.client, "example.org");
     assert_true(lab_handshake(&lab));
@@ -90,7 +73,7 @@ static void groups(void **state) {
 static unsigned transfer(int version, uint32_t size, uint32_t plain_mark, uint32_t cipher_mark,
                      uint32_t piece_max, uint64_t seed) {
     struct lab lab;
-    lab_init(&lab, site.context, version);
+    lab_init(&lab, lab_own.context, version);
     assert_true(lab_handshake(&lab));
     lab.plain_out.mark = plain_mark;
     lab.cipher_out.mark = cipher_mark;
@@ -145,12 +128,13 @@ static unsigned transfer(int version, uint32_t size, uint32_t plain_mark, uint32
 static void data_both_ways(void **state) {
     (void)state;
     for (int v = 0; v < 2; v++) {
-        unsigned wanted = transfer(versions[v], 60000, 1, 1, 2000, 1);   /* the smallest marks */
-        wanted |= transfer(versions[v], 200000, 1000, 700, 5000, 2);
-        wanted |= transfer(versions[v], 4000000, 65536, 32768, 60000, 3);
-        wanted |= transfer(versions[v], 4000000, 20000, 16384, 16384, 4);
-        wanted |= transfer(versions[v], 4000000, 400000, 400000, 65536, 5);
-        wanted |= transfer(versions[v], 30000, 65536, 32768, 3, 6);      /* tiny records */
+        /* The smallest marks first. */
+        unsigned wanted = transfer(lab_versions[v], 60000, 1, 1, 2000, 1);
+        wanted |= transfer(lab_versions[v], 200000, 1000, 700, 5000, 2);
+        wanted |= transfer(lab_versions[v], 4000000, 65536, 32768, 60000, 3);
+        wanted |= transfer(lab_versions[v], 4000000, 20000, 16384, 16384, 4);
+        wanted |= transfer(lab_versions[v], 4000000, 400000, 400000, 65536, 5);
+        wanted |= transfer(lab_versions[v], 30000, 65536, 32768, 3, 6);      /* tiny records */
         assert_int_equal(wanted, 1u << TLS_WANT_CIPHER | 1u << TLS_WANT_ROOM |
                                      1u << TLS_WANT_FLUSH | 1u << TLS_WANT_TURN);
     }
@@ -160,7 +144,7 @@ static void records_are_full(void **state) {
     (void)state;
     struct lab lab;
     uint8_t text[1000] = {0};
-    lab_init(&lab, site.context, TLS1_3_VERSION);
+    lab_init(&lab, lab_own.context, TLS1_3_VERSION);
     assert_true(lab_handshake(&lab));
     for (int i = 0; i < 40; i++) {
         struct seg *seg = seg_new_sized(sizeof text);   /* pieces that do not lie together */
@@ -185,7 +169,7 @@ static void a_step_is_bounded(void **state) {
     (void)state;
     struct lab lab;
     static uint8_t text[300000];
-    lab_init(&lab, site.context, TLS1_3_VERSION);
+    lab_init(&lab, lab_own.context, TLS1_3_VERSION);
     assert_true(lab_handshake(&lab));
     lab.plain_out.mark = lab.cipher_out.mark = 1u << 20;
     for (uint32_t at = 0; at < sizeof text; at += 10000) {
@@ -215,7 +199,7 @@ static void full_plain_out_stops_reading(void **state) {
     (void)state;
     struct lab lab;
     static uint8_t text[16384];
-    lab_init(&lab, site.context, TLS1_3_VERSION);
+    lab_init(&lab, lab_own.context, TLS1_3_VERSION);
     assert_true(lab_handshake(&lab));
     lab.plain_out.mark = 100;
     lab_client_write(&lab, text, sizeof text);
@@ -242,7 +226,7 @@ static void ends_both_ways(void **state) {
     for (int v = 0; v < 2; v++) {
         struct lab lab;
         char text[32] = "";
-        lab_init(&lab, site.context, versions[v]);
+        lab_init(&lab, lab_own.context, lab_versions[v]);
         assert_true(lab_handshake(&lab));
         /* The client ends first: what it said before is kept, what comes after is ignored. */
         lab_client_write(&lab, "last words", 10);
@@ -285,7 +269,7 @@ static void we_end_first_and_still_read(void **state) {
     for (int v = 0; v < 2; v++) {
         struct lab lab;
         char byte;
-        lab_init(&lab, site.context, versions[v]);
+        lab_init(&lab, lab_own.context, lab_versions[v]);
         assert_true(lab_handshake(&lab));
         tls_end(lab.tls, &lab.cipher_out);
         lab_client_write(&lab, "on its way", 10);
@@ -305,7 +289,7 @@ static void we_end_first_and_still_read(void **state) {
 static void end_before_the_handshake_is_silent(void **state) {
     (void)state;
     struct lab lab;
-    lab_init(&lab, site.context, 0);
+    lab_init(&lab, lab_own.context, 0);
     tls_end(lab.tls, &lab.cipher_out);
     assert_int_equal(lab.cipher_out.bytes, 0);
     lab_client_did(&lab, SSL_do_handshake(lab.client));
@@ -319,7 +303,7 @@ static void truncation_shows(void **state) {
     for (int v = 0; v < 2; v++) {
         struct lab lab;
         uint8_t text[1000] = {0}, wire[1200];
-        lab_init(&lab, site.context, versions[v]);
+        lab_init(&lab, lab_own.context, lab_versions[v]);
         assert_true(lab_handshake(&lab));
         lab_client_write(&lab, text, sizeof text);
         int n = BIO_read(lab.from_client, wire, sizeof wire);
@@ -361,7 +345,7 @@ static void refuses_old_versions_and_suites(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct lab lab;
-        lab_init(&lab, site.context, cases[i].version);
+        lab_init(&lab, lab_own.context, cases[i].version);
         assert_int_equal(SSL_set_cipher_list(lab.client, cases[i].suites), 1);
         assert_false(lab_handshake(&lab));
         assert_int_equal(lab.client_error, SSL_ERROR_SSL);   /* it has read our alert */
@@ -385,7 +369,7 @@ static void refuses_garbage(void **state) {
         noise[2] = i % 4 == 0 ? 1 : noise[2];
         noise[3] = 0;
         noise[4] = i % 2 == 0 ? 100 : noise[4];
-        lab_init(&lab, site.context, 0);
+        lab_init(&lab, lab_own.context, 0);
         bufq_copy(&lab.cipher_in, noise, sizeof noise);
         lab_to_machine(&lab);
         if (lab.want == TLS_FAILED) {
@@ -393,7 +377,7 @@ static void refuses_garbage(void **state) {
         }
         lab_fini(&lab);
     }
-    lab_init(&lab, site.context, 0);
+    lab_init(&lab, lab_own.context, 0);
     bufq_copy(&lab.cipher_in, "SSH-2.0-OpenSSH_9.2p1 Debian\r\n", 30);
     lab_to_machine(&lab);
     check_failed(&lab, CLOSE_TLS_HANDSHAKE);
@@ -407,7 +391,7 @@ static void survives_mutation(void **state) {
     for (int i = 0; i < 400; i++) {
         struct lab lab;
         uint8_t wire[4096];
-        lab_init(&lab, site.context, 0);
+        lab_init(&lab, lab_own.context, 0);
         SSL_set_tlsext_host_name(lab.client, "www.example.org");
         SSL_set_alpn_protos(lab.client, (const unsigned char *)"\x08http/1.1", 9);
         lab_client_did(&lab, SSL_do_handshake(lab.client));
@@ -432,7 +416,7 @@ static void knows_plain_http(void **state) {
         "CONNECT example.org:443 HTTP/1.1\r\n\r\n"};
     for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
         struct lab lab;
-        lab_init(&lab, site.context, 0);
+        lab_init(&lab, lab_own.context, 0);
         bufq_copy(&lab.cipher_in, requests[i], (uint32_t)strlen(requests[i]));
         lab_to_machine(&lab);
         assert_int_equal(lab.cipher_out.bytes, 0);   /* no alert in front of a readable answer */
@@ -446,7 +430,7 @@ static void a_damaged_record_is_an_error(void **state) {
     for (int v = 0; v < 2; v++) {
         struct lab lab;
         uint8_t wire[256];
-        lab_init(&lab, site.context, versions[v]);
+        lab_init(&lab, lab_own.context, lab_versions[v]);
         assert_true(lab_handshake(&lab));
         lab_client_write(&lab, "good", 4);
         lab_client_write(&lab, "bad", 3);
@@ -464,7 +448,7 @@ static void a_damaged_record_is_an_error(void **state) {
 static void a_fatal_alert_is_an_error(void **state) {
     (void)state;
     struct lab lab;
-    lab_init(&lab, site.context, TLS1_3_VERSION);
+    lab_init(&lab, lab_own.context, TLS1_3_VERSION);
     SSL_set_verify(lab.client, SSL_VERIFY_PEER, NULL);   /* it does not know our issuer */
     lab_client_did(&lab, SSL_do_handshake(lab.client));
     lab_to_machine(&lab);
@@ -488,7 +472,7 @@ static void key_updates(struct lab *lab, uint32_t count) {
 static void key_updates_are_bounded(void **state) {
     (void)state;
     struct lab lab;
-    lab_init(&lab, site.context, TLS1_3_VERSION);
+    lab_init(&lab, lab_own.context, TLS1_3_VERSION);
     assert_true(lab_handshake(&lab));
     /* As many as are allowed, over and over, with data between: works, and is answered. */
     for (int i = 0; i < 4; i++) {
@@ -501,7 +485,7 @@ static void key_updates_are_bounded(void **state) {
     check_failed(&lab, CLOSE_TLS_FLOOD);
     lab_fini(&lab);
 
-    lab_init(&lab, site.context, TLS1_3_VERSION);
+    lab_init(&lab, lab_own.context, TLS1_3_VERSION);
     assert_true(lab_handshake(&lab));
     key_updates(&lab, 10000);
     lab_to_machine(&lab);
@@ -515,7 +499,7 @@ static void key_updates_are_bounded(void **state) {
 static void replies_are_bounded(void **state) {
     (void)state;
     struct lab lab;
-    lab_init(&lab, site.context, TLS1_3_VERSION);
+    lab_init(&lab, lab_own.context, TLS1_3_VERSION);
     assert_true(lab_handshake(&lab));
     lab.held = true;
     lab.cipher_out.mark = 1000;
@@ -548,7 +532,7 @@ static void half_a_key_update(void **state) {
     (void)state;
     struct lab lab;
     uint8_t wire[256];
-    lab_init(&lab, site.context, TLS1_3_VERSION);
+    lab_init(&lab, lab_own.context, TLS1_3_VERSION);
     assert_true(lab_handshake(&lab));
     key_updates(&lab, 1);
     int n = BIO_read(lab.from_client, wire, sizeof wire);
@@ -576,7 +560,7 @@ static void renegotiation_is_refused(void **state) {
     (void)state;
     struct lab lab;
     char byte;
-    lab_init(&lab, site.context, TLS1_2_VERSION);
+    lab_init(&lab, lab_own.context, TLS1_2_VERSION);
     assert_true(lab_handshake(&lab));
     assert_int_equal(SSL_renegotiate(lab.client), 1);
     lab_client_did(&lab, SSL_do_handshake(lab.client));
@@ -613,5 +597,5 @@ int main(void) {
         cmocka_unit_test(half_a_key_update),
         cmocka_unit_test(renegotiation_is_refused),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, lab_setup, lab_teardown);
 }

@@ -1,23 +1,9 @@
 /* What a hello may hold: names, protocols, suites, groups, tickets and early data, as long and as
  * wrong as they can be. TLS_TIMES=1 prints what the dearest step of each took. */
 #include "tls_forge.h"
+#include "tls_site.h"
 
 #define HELLO_MAX 16384u
-
-static struct lab_site site;
-
-static int setup(void **state) {
-    if (lab_folder_make(state) != 0) {
-        return -1;
-    }
-    lab_site_init(&site);
-    return 0;
-}
-
-static int teardown(void **state) {
-    lab_site_fini(&site);
-    return lab_folder_drop(state);
-}
 
 /* --- A hello with other contents ---------------------------------------------------------- */
 
@@ -93,7 +79,7 @@ static void try_hello(const char *what, int version, int type, const struct forg
                       enum outcome wanted, char name[300]) {
     struct lab lab;
     struct forged out = {0};
-    lab_init(&lab, site.context, version);
+    lab_init(&lab, lab_own.context, version);
     hello_with(&lab, &out, NULL, 0, type, value);
     struct cost c = cost_of(&lab, &out, NULL);
     cost_tell(what, &c);
@@ -194,7 +180,7 @@ static void protocols(void **state) {
         }
         forged_add(&list, "\x08http/1.1", 9);
         struct lab lab;
-        lab_init(&lab, site.context, version);
+        lab_init(&lab, lab_own.context, version);
         assert_int_equal(SSL_set_alpn_protos(lab.client, list.p, (unsigned)list.len), 0);
         assert_true(lab_handshake(&lab));
         const unsigned char *chosen;
@@ -249,7 +235,7 @@ static void long_lists(void **state) {
         list_of(&value, 7000, 0x4000, version == TLS1_3_VERSION ? 0x1301 : 0xc02b);
         struct lab lab;
         struct forged out = {0};
-        lab_init(&lab, site.context, version);
+        lab_init(&lab, lab_own.context, version);
         hello_with(&lab, &out, value.p + 2, value.len - 2, -1, NULL);
         struct cost c = cost_of(&lab, &out, NULL);
         cost_tell("seven thousand suites", &c);
@@ -277,7 +263,7 @@ static void long_lists(void **state) {
 
 static SSL_SESSION *session_get(int version) {
     struct lab lab;
-    lab_init(&lab, site.context, version);
+    lab_init(&lab, lab_own.context, version);
     assert_true(lab_handshake(&lab));
     lab_echo(&lab);
     SSL_SESSION *session = lab.session;
@@ -298,7 +284,7 @@ static void session_offer(struct lab *lab, SSL_SESSION *session) {
 static bool resumed_with(SSL_SESSION *session, int version, bool *good) {
     struct lab lab;
     struct tls_facts facts;
-    lab_init(&lab, site.context, version);
+    lab_init(&lab, lab_own.context, version);
     session_offer(&lab, session);
     *good = lab_handshake(&lab);
     tls_facts(lab.tls, &facts);
@@ -382,7 +368,7 @@ static void early_data(void **state) {
         struct forged out = {0}, got = {0};
         static uint8_t text[60000];
         size_t done, size = large ? sizeof text : 10000;
-        lab_init(&lab, site.context, TLS1_3_VERSION);
+        lab_init(&lab, lab_own.context, TLS1_3_VERSION);
         session_offer(&lab, session);
         assert_int_equal(SSL_write_early_data(lab.client, text, size, &done), 1);
         assert_int_equal(done, size);
@@ -416,5 +402,5 @@ int main(void) {
         cmocka_unit_test(many_tickets),
         cmocka_unit_test(early_data),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, lab_setup, lab_teardown);
 }

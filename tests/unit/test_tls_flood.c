@@ -2,6 +2,7 @@
  * cost. TLS_TIMES=1 prints what the dearest step of each took. (Of a release build on one core of a
  * shared 2.x GHz machine, see below at each; the bounds that are asserted are counts.) */
 #include "tls_forge.h"
+#include "tls_site.h"
 
 /* Of the door: in one step, and in a row without data. */
 #define STEP_RECORDS 256u
@@ -9,23 +10,6 @@
 #define BARREN 32u
 
 enum { CCS = 20, ALERT = 21, HANDSHAKE = 22, DATA = 23 };
-
-static struct lab_site site;
-
-static int setup(void **state) {
-    if (lab_folder_make(state) != 0) {
-        return -1;
-    }
-    lab_site_init(&site);
-    return 0;
-}
-
-static int teardown(void **state) {
-    lab_site_fini(&site);
-    return lab_folder_drop(state);
-}
-
-static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
 
 static void check_failed(struct lab *lab, enum close_reason why) {
     assert_int_equal(lab->want, TLS_FAILED);
@@ -89,7 +73,7 @@ static void floods_end(void **state) {
         struct lab lab;
         struct forge f;
         struct forged out = {0};
-        forge_open(&f, &lab, site.context, b->version);
+        forge_open(&f, &lab, lab_own.context, b->version);
         forge_barren(&f, &out, b, 3000);
         struct cost c = cost_of(&lab, &out, NULL);
         cost_tell(b->name, &c);
@@ -110,7 +94,7 @@ static void what_is_allowed_is_served(void **state) {
         struct lab lab;
         struct forge f;
         struct forged out = {0}, got = {0};
-        forge_open(&f, &lab, site.context, b->version);
+        forge_open(&f, &lab, lab_own.context, b->version);
         for (uint32_t k = 0; k < 20; k++) {
             forge_barren(&f, &out, b, b->allowed);
             forge_record(&f, &out, DATA, "x", 1, 0);
@@ -139,7 +123,7 @@ static void the_last_one_is_no_flood(void **state) {
     struct lab lab;
     struct forge f;
     struct forged out = {0};
-    forge_open(&f, &lab, site.context, TLS1_3_VERSION);
+    forge_open(&f, &lab, lab_own.context, TLS1_3_VERSION);
     forge_barren(&f, &out, &barrens[0], BARREN);
     (void)cost_of(&lab, &out, NULL);
     assert_int_equal(lab.want, TLS_WANT_CIPHER);
@@ -156,7 +140,7 @@ static void tiny_records_work(void **state) {
         struct lab lab;
         struct forge f;
         struct forged out = {0}, got = {0};
-        forge_open(&f, &lab, site.context, versions[v]);
+        forge_open(&f, &lab, lab_own.context, lab_versions[v]);
         for (uint32_t i = 0; i < 5000; i++) {
             uint8_t byte = (uint8_t)(i * 7 + i / 256);
             forge_record(&f, &out, DATA, &byte, 1, 0);
@@ -184,7 +168,7 @@ static void full_records_are_bounded(void **state) {
         struct lab lab;
         struct forge f;
         struct forged out = {0}, got = {0};
-        forge_open(&f, &lab, site.context, versions[v]);
+        forge_open(&f, &lab, lab_own.context, lab_versions[v]);
         lab.plain_out.mark = 1u << 20;
         for (uint32_t i = 0; i < 40; i++) {
             forge_record(&f, &out, DATA, text, sizeof text, 0);
@@ -209,7 +193,7 @@ static void renegotiation_floods_end(void **state) {
     struct lab lab;
     struct forge f;
     struct forged out = {0};
-    forge_open(&f, &lab, site.context, TLS1_2_VERSION);
+    forge_open(&f, &lab, lab_own.context, TLS1_2_VERSION);
     for (uint32_t i = 0; i < BARREN; i++) {
         forge_record(&f, &out, HANDSHAKE, hello, sizeof hello, 0);
     }
@@ -274,7 +258,7 @@ static void wrong_records_are_errors(void **state) {
         struct lab lab;
         struct forge f;
         struct forged out = {0}, got = {0};
-        forge_open(&f, &lab, site.context, cases[i].version);
+        forge_open(&f, &lab, lab_own.context, cases[i].version);
         forge_record(&f, &out, DATA, "good", 4, 0);
         forge_record(&f, &out, cases[i].type, cases[i].p, cases[i].len, 0);
         forge_record(&f, &out, DATA, "bad", 3, 0);
@@ -307,7 +291,7 @@ static void plain_records_are_errors(void **state) {
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             struct lab lab;
             struct forge f;
-            forge_open(&f, &lab, site.context, versions[v]);
+            forge_open(&f, &lab, lab_own.context, lab_versions[v]);
             bufq_copy(&lab.cipher_in, cases[i].p, (uint32_t)cases[i].len);
             while (lab_step(&lab) == TLS_WANT_TURN) {
             }
@@ -324,7 +308,7 @@ static void a_wrong_mac_is_an_error(void **state) {
         struct lab lab;
         struct forge f;
         struct forged out = {0};
-        forge_open(&f, &lab, site.context, versions[v]);
+        forge_open(&f, &lab, lab_own.context, lab_versions[v]);
         f.number++;                      /* a record is missing before it */
         forge_record(&f, &out, DATA, "replayed", 8, 0);
         (void)cost_of(&lab, &out, NULL);
@@ -347,5 +331,5 @@ int main(void) {
         cmocka_unit_test(plain_records_are_errors),
         cmocka_unit_test(a_wrong_mac_is_an_error),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, lab_setup, lab_teardown);
 }

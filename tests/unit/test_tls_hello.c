@@ -1,6 +1,7 @@
 /* Handshakes under attack: whatever comes first, what is too much of it, and what is left undone.
  * TLS_TIMES=1 prints what the dearest step of each took, and the memory that it held. */
 #include "tls_forge.h"
+#include "tls_site.h"
 
 /* Of the door: records in a step, those that are no handshake in all; bytes of a message. */
 #define STEP_RECORDS 256u
@@ -40,25 +41,6 @@ static void counted_free(void *p, const char *file, int line) {
         free((size_t *)p - 2);
     }
 }
-
-/* --- Sites -------------------------------------------------------------------------------- */
-
-static struct lab_site site;
-
-static int setup(void **state) {
-    if (lab_folder_make(state) != 0) {
-        return -1;
-    }
-    lab_site_init(&site);
-    return 0;
-}
-
-static int teardown(void **state) {
-    lab_site_fini(&site);
-    return lab_folder_drop(state);
-}
-
-static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
 
 static void check_failed(struct lab *lab, enum close_reason why) {
     assert_int_equal(lab->want, TLS_FAILED);
@@ -114,7 +96,7 @@ static void http_is_known_by_its_method(void **state) {
         "UNSUBSCRIBE", "GET_PARAMETER", "ABCDEFGHIJKLMNOPQRST"};
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
         struct lab lab;
-        lab_init(&lab, site.context, 0);
+        lab_init(&lab, lab_own.context, 0);
         for (const char *p = methods[i]; *p != '\0'; p++) {
             feed(&lab, p, 1);
             assert_int_equal(lab.want, TLS_WANT_CIPHER);
@@ -124,7 +106,7 @@ static void http_is_known_by_its_method(void **state) {
         check_failed(&lab, CLOSE_PLAIN_HTTP);
         assert_int_equal(lab.cipher_out.bytes, 0);
         lab_fini(&lab);
-        lab_init(&lab, site.context, 0);
+        lab_init(&lab, lab_own.context, 0);
         char request[64];
         int n = snprintf(request, sizeof request, "%s / HTTP/1.1\r\n\r\n", methods[i]);
         feed(&lab, request, (size_t)n);
@@ -150,7 +132,7 @@ static void other_protocols_are_refused(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         for (size_t piece = 1; piece <= 100; piece += 99) {   /* byte by byte, and all at once */
             struct lab lab;
-            lab_init(&lab, site.context, 0);
+            lab_init(&lab, lab_own.context, 0);
             for (size_t at = 0; at < cases[i].len; at += piece) {
                 size_t left = cases[i].len - at;
                 feed(&lab, cases[i].p + at, left < piece ? left : piece);
@@ -163,7 +145,7 @@ static void other_protocols_are_refused(void **state) {
     }
     /* An alert is not answered with one (RFC 8446 6.2). */
     struct lab lab;
-    lab_init(&lab, site.context, 0);
+    lab_init(&lab, lab_own.context, 0);
     feed(&lab, "\x15\x03\x01\0\x02\x02\x28", 7);
     check_failed(&lab, CLOSE_TLS_HANDSHAKE);
     assert_int_equal(lab.cipher_out.bytes, 0);
@@ -176,7 +158,7 @@ static void old_and_foreign_hellos_are_refused(void **state) {
     struct lab lab;
     for (size_t i = 0; i < sizeof record_versions / sizeof *record_versions; i++) {
         struct forged out = {0};
-        lab_init(&lab, site.context, TLS1_2_VERSION);
+        lab_init(&lab, lab_own.context, TLS1_2_VERSION);
         hello_take(&lab, &out);
         out.p[1] = (uint8_t)(record_versions[i] >> 8);   /* SSLv3, DTLS, nothing that is known */
         out.p[2] = (uint8_t)record_versions[i];
@@ -211,7 +193,7 @@ static void large_init(struct lab *lab, int version, size_t first, size_t second
     extension_len[0] = first;
     extension_len[1] = second;
     extension_count = 0;
-    lab_init(lab, site.context, version);
+    lab_init(lab, lab_own.context, version);
     SSL_free(lab->client);
     assert_int_equal(SSL_CTX_add_custom_ext(lab->client_context, 0xfabc, SSL_EXT_CLIENT_HELLO,
                                             extension_add, NULL, NULL, NULL, NULL), 1);
@@ -240,7 +222,7 @@ static void large_hellos(void **state) {
     for (int v = 0; v < 2; v++) {
         for (uint32_t feed_max = 0; feed_max < 2; feed_max++) {
             struct lab lab;
-            large_init(&lab, versions[v], 15000, 0);
+            large_init(&lab, lab_versions[v], 15000, 0);
             lab.feed_max = feed_max;
             assert_true(lab_handshake(&lab));
             lab_echo(&lab);
@@ -250,7 +232,7 @@ static void large_hellos(void **state) {
         for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
             struct lab lab;
             struct forged out = {0};
-            large_init(&lab, versions[v], sizes[i], 0);
+            large_init(&lab, lab_versions[v], sizes[i], 0);
             hello_take(&lab, &out);
             assert_true(out.len > sizes[i]);
             check_too_long(&lab, &out);
@@ -270,7 +252,7 @@ static void a_length_is_not_believed(void **state) {
         for (size_t piece = 1; piece <= 4; piece++) {
             struct lab lab;
             struct forged out = {0};
-            lab_init(&lab, site.context, 0);
+            lab_init(&lab, lab_own.context, 0);
             for (size_t at = 0; at < 4; at += piece) {
                 size_t left = 4 - at;
                 forged_record(&out, 22, 0x301, lengths[i] + at, left < piece ? left : piece);
@@ -325,7 +307,7 @@ static void a_hello_in_records_of_a_byte(void **state) {
     for (int v = 0; v < 2; v++) {
         struct lab lab;
         struct forged hello = {0}, out = {0};
-        lab_init(&lab, site.context, versions[v]);
+        lab_init(&lab, lab_own.context, lab_versions[v]);
         hello_take(&lab, &hello);
         cut_into_bytes(&out, &hello);
         struct cost c = cost_of(&lab, &out, NULL);
@@ -338,7 +320,7 @@ static void a_hello_in_records_of_a_byte(void **state) {
         lab_echo(&lab);
         lab_fini(&lab);
         /* As it may come over a network. */
-        lab_init(&lab, site.context, versions[v]);
+        lab_init(&lab, lab_own.context, lab_versions[v]);
         hello.len = out.len = 0;
         hello_take(&lab, &hello);
         cut_into_bytes(&out, &hello);
@@ -384,7 +366,7 @@ static void barren_records_end_a_handshake(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct lab lab;
         struct forged hello = {0}, out = {0};
-        lab_init(&lab, site.context, TLS1_3_VERSION);
+        lab_init(&lab, lab_own.context, TLS1_3_VERSION);
         hello_take(&lab, &hello);
         if (cases[i].before) {
             forged_record(&out, 22, 0x301, hello.p + 5, 1);
@@ -404,7 +386,7 @@ static void barren_records_end_a_handshake(void **state) {
     }
     /* One CCS more than needed is nobody's harm (middlebox compatibility, RFC 8446 D.4). */
     struct lab lab;
-    lab_init(&lab, site.context, TLS1_3_VERSION);
+    lab_init(&lab, lab_own.context, TLS1_3_VERSION);
     lab_client_did(&lab, SSL_do_handshake(lab.client));
     lab_to_machine(&lab);
     feed(&lab, "\x14\x03\x03\0\x01\x01", 6);
@@ -429,7 +411,7 @@ static void junk_in_a_handshake(void **state) {
     for (int v = 0; v < 2; v++) {
         for (size_t i = 0; i < sizeof junk / sizeof *junk; i++) {
             struct lab lab;
-            lab_init(&lab, site.context, versions[v]);
+            lab_init(&lab, lab_own.context, lab_versions[v]);
             lab_client_did(&lab, SSL_do_handshake(lab.client));
             lab_to_machine(&lab);
             feed(&lab, junk[i].p, junk[i].len);
@@ -447,14 +429,14 @@ static void unfinished_handshakes_hold_little(void **state) {
     for (int v = 0; v < 2; v++) {
         struct lab lab;
         struct forged hello = {0};
-        lab_init(&lab, site.context, versions[v]);
+        lab_init(&lab, lab_own.context, lab_versions[v]);
         hello_take(&lab, &hello);
         lab_fini(&lab);
         static const size_t cuts[] = {0, 1, 5, 9, 60};
         size_t most = 0;
         for (size_t i = 0; i <= sizeof cuts / sizeof *cuts; i++) {
             size_t len = i < sizeof cuts / sizeof *cuts ? cuts[i] : hello.len;
-            lab_init(&lab, site.context, versions[v]);
+            lab_init(&lab, lab_own.context, lab_versions[v]);
             held = at_once = 0;
             counting = true;
             feed(&lab, hello.p, len);
@@ -480,7 +462,7 @@ static void a_replayed_hello_comes_to_nothing(void **state) {
     for (int v = 0; v < 2; v++) {
         struct lab lab;
         struct forged bytes = {0};
-        lab_init(&lab, site.context, versions[v]);
+        lab_init(&lab, lab_own.context, lab_versions[v]);
         lab_client_did(&lab, SSL_do_handshake(lab.client));
         forged_client(&bytes, &lab);
         size_t hello_len = bytes.len;
@@ -490,7 +472,7 @@ static void a_replayed_hello_comes_to_nothing(void **state) {
         lab_to_client(&lab);
         forged_client(&bytes, &lab);
         lab_fini(&lab);
-        lab_init(&lab, site.context, versions[v]);
+        lab_init(&lab, lab_own.context, lab_versions[v]);
         feed(&lab, bytes.p, hello_len);
         check_answered(&lab);
         feed(&lab, bytes.p + hello_len, bytes.len - hello_len);
@@ -564,11 +546,11 @@ static void one_signature_a_handshake(void **state) {
     (void)state;
     struct lab_pair rsa = lab_rsa("rsa.test", "DNS:rsa.test");
     struct tls_certificate *certificate = lab_load("rsa.pem", &rsa);
-    struct tls_context *context = lab_context(&certificate, 1, site.tickets);
-    cost_of_handshake(site.context, TLS1_2_VERSION, "ECDSA, 1.2", "X25519:P-256");
-    cost_of_handshake(site.context, TLS1_3_VERSION, "ECDSA, 1.3", "X25519:P-256");
-    cost_of_handshake(site.context, TLS1_3_VERSION, "ECDSA, 1.3, P-384", "P-384");
-    cost_of_handshake(site.context, TLS1_3_VERSION, "ECDSA, 1.3, asked again", "P-521:P-384");
+    struct tls_context *context = lab_context(&certificate, 1, lab_own.tickets);
+    cost_of_handshake(lab_own.context, TLS1_2_VERSION, "ECDSA, 1.2", "X25519:P-256");
+    cost_of_handshake(lab_own.context, TLS1_3_VERSION, "ECDSA, 1.3", "X25519:P-256");
+    cost_of_handshake(lab_own.context, TLS1_3_VERSION, "ECDSA, 1.3, P-384", "P-384");
+    cost_of_handshake(lab_own.context, TLS1_3_VERSION, "ECDSA, 1.3, asked again", "P-521:P-384");
     cost_of_handshake(context, TLS1_2_VERSION, "RSA 2048, 1.2", "X25519:P-256");
     cost_of_handshake(context, TLS1_3_VERSION, "RSA 2048, 1.3", "X25519:P-256");
     tls_context_free(context);
@@ -594,5 +576,5 @@ int main(void) {
         cmocka_unit_test(a_replayed_hello_comes_to_nothing),
         cmocka_unit_test(one_signature_a_handshake),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, lab_setup, lab_teardown);
 }
