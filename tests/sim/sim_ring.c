@@ -1,4 +1,5 @@
-/* The ring's door over virtual sockets: ops that complete when, and in what order, luck says. */
+/* The ring's door over virtual sockets: ops that complete when, and in what order, luck says.
+ * Longer than most files: all kinds of ops stand in one order of completion, drawn in one place. */
 #include <errno.h>
 #include <poll.h>
 

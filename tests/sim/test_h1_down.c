@@ -1,5 +1,6 @@
 /* Sessions and streams with clients, on the simulated ring: the owner is a small application, the
- * client is a script. Each script must give the same bytes however they travel. */
+ * client is a script. Each script must give the same bytes however they travel.
+ * Long by its tables. */
 #include "h1_world.h"
 
 #define LOG_MAX 4096

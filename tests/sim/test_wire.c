@@ -1,7 +1,8 @@
 /* Wires under random faults: a TCP relay made of wires alone, with both peers scripted; in half of
  * the worlds clients come with a PROXY header, which the relay hands on to the origin. Over many
  * seeds nothing is lost, mixed up or cut short without a visible end, nothing stands still, and all
- * pools are empty at the end. SIM_SEED=n runs one seed, SIM_SEEDS=n that many. */
+ * pools are empty at the end. SIM_SEED=n runs one seed, SIM_SEEDS=n that many. Long,
+ * as a world is one thing: the relay, both peers, and what they must have seen. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

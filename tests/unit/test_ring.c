@@ -1,4 +1,5 @@
-/* ring/ops and uring: every operation on real sockets, with both receive policies. */
+/* ring/ops and uring: every operation on real sockets, with both receive policies. Long, as there
+ * are many operations. */
 #include "ring_bench.h"
 
 #include <poll.h>

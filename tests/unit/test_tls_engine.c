@@ -1,4 +1,5 @@
-/* The machine: handshakes, data both ways, ends, failures and floods. */
+/* The machine: handshakes, data both ways, ends, failures and floods. Long, as each of these is a
+ * few lines of one lab. */
 #include "tls_site.h"
 
 static void handshake_both_versions(void **state) {

@@ -1,5 +1,6 @@
 /* Handshakes under attack: whatever comes first, what is too much of it, and what is left undone.
- * TLS_TIMES=1 prints what the dearest step of each took, and the memory that it held. */
+ * TLS_TIMES=1 prints what the dearest step of each took, and the memory that it held. Long by
+ * its tables. */
 #include "tls_forge.h"
 #include "tls_site.h"
 
