@@ -22,6 +22,7 @@ ACCEPT_SHORT = "not accepting for the moment: out of descriptors"
 DIAL_SHORT = "answering 503: no descriptor is left to dial"
 # All clients of these tests have one address, and ask for long.
 ONE_CLIENT = "max_connections_per_client = 100000\n"
+TCP_RTO_MAX_MS = 44  # linux/tcp.h; this Python does not name it
 LONG_LIFE = "max_requests = 1000000000\n"
 
 
@@ -453,13 +454,29 @@ def test_messages_that_nobody_reads():
 
 # --- Connections ---------------------------------------------------------------------------------
 
+def knows_rto_max():
+    """Linux 6.15 and later."""
+    with socket.socket() as sock:
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, TCP_RTO_MAX_MS, 1000)
+        except OSError:
+            return False
+    return True
+
+
 @alone
-@within(180)
+@within(90)
 def test_a_herd():
     """1,200 connects while gyre stands still, at a backlog of 64, more than may be in at once: the
-    kernel drops most, and the clients' own come again; all of them are served."""
-    wanted = 1200
-    count = min(wanted, harness.raise_descriptors() - 500)
+    kernel drops most, and the clients' own come again; all of them are served.
+
+    The clients' kernel comes again once a second, where it can be told to. By itself it waits twice
+    as long each time, and about 63 s (net.ipv4.tcp_synack_retries) after a connect whose last
+    segment was dropped the listening side forgets it: then the kernel resets a client that gyre
+    has never seen. Where that can not be had the herd is small enough to be through before."""
+    harness.raise_descriptors()
+    short_wait = knows_rto_max()
+    count = 1200 if short_wait else 150
     origin = Origin()
     address = harness.free_address()
     listener = socket.socket()
@@ -478,6 +495,8 @@ def test_a_herd():
     for i in range(count):
         sock = socket.socket()
         sock.setblocking(False)
+        if short_wait:
+            sock.setsockopt(socket.IPPROTO_TCP, TCP_RTO_MAX_MS, 1000)
         sock.bind((f"127.0.0.{1 + i % 200}", 0))
         sock.connect_ex(address)
         left[sock.fileno()] = [sock, b""]
@@ -485,7 +504,7 @@ def test_a_herd():
     os.kill(gyre.pid, signal.SIGCONT)
     good, slowest = 0, 0
     while left:
-        check(time.monotonic() < began + 150, f"{len(left)} were not served")
+        check(time.monotonic() < began + 75, f"{len(left)} were not served")
         for fd, events in poll.poll(1):
             state = left[fd]
             sock = state[0]
