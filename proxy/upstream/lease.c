@@ -183,8 +183,8 @@ static void lease_wait(struct lease *lease, enum close_reason last) {
     enum close_reason why = slot_wait(lease);
     lease->state = LEASE_WAITING;
     if (why != CLOSE_NONE) {
-        bool full = why == CLOSE_QUEUE_FULL;
-        lease_fail(lease, full && lease_none_there(lease) ? lease_met(lease) : why);
+        bool nobody_may = why == CLOSE_QUEUE_FULL && lease->backend->queue->max == 0;
+        lease_fail(lease, nobody_may && lease_none_there(lease) ? lease_met(lease) : why);
     }
 }
 
@@ -286,7 +286,7 @@ void lease_granted(struct lease *lease, struct server *server) {
 
 void lease_expired(struct lease *lease) {
     lease_waited(lease);
-    lease_fail(lease, slot_all_away(lease->backend) ? lease_met(lease) : CLOSE_QUEUE_TIMEOUT);
+    lease_fail(lease, slot_never_there(lease->backend) ? lease_met(lease) : CLOSE_QUEUE_TIMEOUT);
     task_wake(lease->room->ring, lease->owner);
 }
 

@@ -314,6 +314,14 @@ bool slot_all_away(const struct backend *backend) {
     return i == backend->server_count;
 }
 
+bool slot_never_there(const struct backend *backend) {
+    uint32_t i = 0;
+    while (i < backend->server_count && !atomic_load(&backend->servers[i].seen)) {
+        i++;
+    }
+    return i == backend->server_count && slot_all_away(backend);
+}
+
 bool slot_hopeless(const struct upstream *room, const struct backend *backend) {
     return away_left_ms(room, backend) == 0;
 }

@@ -85,6 +85,9 @@ void slot_abandon(struct lease *);
 /* True when every server has been away for so long that nobody waits for it any more. */
 bool slot_hopeless(const struct upstream *, const struct backend *);
 bool slot_all_away(const struct backend *);
+/* True when they are away, and nobody has ever seen one: the configuration is wrong, more likely
+ * than that they are being restarted. */
+bool slot_never_there(const struct backend *);
 void slot_init(struct upstream *);
 void slot_fini(struct upstream *);
 

@@ -278,14 +278,25 @@ def test_all_refused_is_502():
 
 
 def test_connect_timeout_is_504():
-    for unix in (False, True):
-        address, held = full_listener(unix)
-        patience = "connect_timeout = 100ms\nqueue_timeout = 300ms"   # a full backlog is waited for
-        with Front(address, backend=patience) as front:
-            with Client(front.address) as client:
-                equal(client.ask().status, 504, f"status, unix: {unix}")
-        for sock in held:
-            sock.close()
+    address, held = full_listener()
+    with Front(address, backend="connect_timeout = 100ms") as front:
+        with Client(front.address) as client:
+            equal(client.ask().status, 504, "status")
+    for sock in held:
+        sock.close()
+
+
+def test_full_backlog_of_a_unix_socket_is_waited_for():
+    """A backlog that stays full for queue_timeout is a server that is overloaded: 503."""
+    address, held = full_listener(True)
+    patience = "connect_timeout = 100ms\nqueue_timeout = 300ms"
+    with Front(address, backend=patience) as front:
+        with Client(front.address) as client:
+            answer = client.ask()
+            equal((answer.status, answer.get("retry-after")), (503, "5"), "answer")
+        check("close=queue-timeout" in front.log_lines(1)[0], front.log_lines(1))
+    for sock in held:
+        sock.close()
 
 
 def test_connect_timeout_goes_to_the_next_server():

@@ -85,15 +85,20 @@ def test_server_that_was_never_there():
 
 
 def test_server_that_stays_away():
-    """At queue_timeout the wait is over."""
+    """At queue_timeout the wait is over: 503. Who comes then does not wait any more: 502."""
     server = Gunicorn("-w", "1")
     with Front(server.address, backend="slots = 1\nqueue_timeout = 500ms") as front:
         with Client(front.address) as client:
             equal(client.ask("GET", "/task/0?first").status, 200, "status before")
             server.end()
             began = time.monotonic()
-            equal(client.ask("GET", "/task/0?late").status, 502, "status after the wait")
+            late = client.ask("GET", "/task/0?late")
+            equal((late.status, late.get("retry-after")), (503, "5"), "after the wait")
             check(0.4 < time.monotonic() - began < 10, "it took", time.monotonic() - began)
+            time.sleep(0.05)
+            equal(client.ask("GET", "/task/0?later").status, 502, "status when it is known")
+        reasons = [line.partition("close=")[2].split()[0] for line in front.log_lines(3)[1:]]
+        equal(reasons, ["queue-timeout", "connect-refused"], "in the log")
 
 
 def test_away_and_queue_full():
@@ -112,7 +117,7 @@ def test_away_and_queue_full():
             client.request("GET", f"/task/0?{i}")
         front.gyre.process.send_signal(signal.SIGCONT)
         for client in clients[4:]:
-            check(client.response().status in (502, 503), "status of those that are too many")
+            equal(client.response().status, 503, "status of those that are too many")
         server.start()
         equal([c.response().status for c in clients[:4]], [200] * 4, "the others")
     equal(journal()[8:], [f"GET {i}" for i in range(4)], "the order at the app")

@@ -407,6 +407,35 @@ static void a_restart_is_waited_for(void **state) {
     }
 }
 
+/* A server that does not come back: past the bounds of the queue it is 503, for who stands in line
+ * and for who finds no place there; who comes after queue_timeout is told at once. */
+static void a_server_that_stays_away(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        begin(seed, 1 + (uint32_t)(seed % 4), 1 + (uint32_t)(seed % 2),
+              "slots = 1\nqueue = 3\nqueue_timeout = 2s\nkeepalive = 0\n");
+        client_add(1, 1, 0);
+        client_add(1, 2, 0);
+        run();
+        assert_int_equal(answered("HTTP/1.1 200"), 2);
+        for (uint32_t i = 0; i < scene.origin_count; i++) {
+            origin_away(&scene.origins[i]);
+        }
+        for (uint32_t i = 0; i < 12; i++) {
+            client_add(2 + i % 3, 10 + 5 * i, 0);
+        }
+        run();
+        if (answered("HTTP/1.1 503") != 12 || answered("\r\nRetry-After: 5\r\n") != 12) {
+            fail_msg("seed %llu: %u of 12 are told to come again", (unsigned long long)seed,
+                     answered("\r\nRetry-After: 5\r\n"));
+        }
+        client_add(1, 100, 0);
+        run();
+        assert_int_equal(answered("HTTP/1.1 502"), 1);
+        end();
+    }
+}
+
 /* One that never was is not waited for as long as one that comes back. */
 static void a_wrong_port_is_told_soon(void **state) {
     (void)state;
@@ -455,6 +484,7 @@ int main(void) {
         cmocka_unit_test(fair_between_clients), cmocka_unit_test(bound_of_the_queue),
         cmocka_unit_test(the_flood_yields), cmocka_unit_test(patience_ends),
         cmocka_unit_test(who_left_is_never_asked), cmocka_unit_test(a_restart_is_waited_for),
+        cmocka_unit_test(a_server_that_stays_away),
         cmocka_unit_test(a_wrong_port_is_told_soon), cmocka_unit_test(storms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
