@@ -241,14 +241,16 @@ static void routes_check(struct load *load) {
 
 /* False: there is no such backend, or it has no server, which has been told. */
 static bool backend_is_http(const struct load *load, const struct conf_route *route) {
-    const struct conf_backend *backend = load->conf->backends + route->backend_index;
-    bool found = load->conf->backend_count > 0 && route->backend != NULL &&
-                 strcmp(backend->name, route->backend) == 0;
+    if (load->conf->backend_count == 0 || route->backend == NULL) {
+        return false;
+    }
+    const struct conf_backend *backend = &load->conf->backends[route->backend_index];
+    bool found = strcmp(backend->name, route->backend) == 0;
     uint32_t http = 0;
     for (uint32_t i = 0; found && i < backend->server_count; i++) {
         http += backend->servers[i].protocol == CONF_PROTOCOL_HTTP;
     }
-    return found && http > 0 && http == backend->server_count;
+    return http > 0 && http == backend->server_count;
 }
 
 /* Where an app stands is told by its path, and only to who can be told. */
