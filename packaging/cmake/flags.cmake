@@ -38,3 +38,16 @@ else()
         $<$<NOT:$<CONFIG:Debug>>:-D_FORTIFY_SOURCE=2>)
     target_link_options(gyre_flags INTERFACE -Wl,-z,relro,-z,now)
 endif()
+
+# Link-time optimization, of programs with the property GYRE_FAST: 6 % fewer instructions a request
+# of gyre's own. Objects are fat, so that tests link them as ever, which is quicker. (-O3 and
+# -march=x86-64-v3 change less than 1 %.)
+option(GYRE_LTO "Optimize gyre at link time (gcc, no sanitizers)" ON)
+set(lto OFF)
+if(GYRE_LTO AND NOT sanitize AND CMAKE_C_COMPILER_ID STREQUAL "GNU"
+        AND NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
+    set(lto ON)
+    target_compile_options(gyre_flags INTERFACE -flto=auto -ffat-lto-objects)
+    target_link_options(gyre_flags INTERFACE
+        $<IF:$<BOOL:$<TARGET_PROPERTY:GYRE_FAST>>,-flto=auto,-fno-lto>)
+endif()

@@ -104,12 +104,20 @@ void text_char(struct text *text, char c) {
 }
 
 void text_u64(struct text *text, uint64_t value) {
+    static const char pairs[] =
+        "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445"
+        "46474849505152535455565758596061626364656667686970717273747576777879808182838485868788899091"
+        "9293949596979899";
     char digits[20];
     uint32_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value != 0);
+    for (; value >= 100; value /= 100) {   /* two at a time: one division for both */
+        at -= 2;
+        memcpy(digits + at, pairs + 2 * (value % 100), 2);
+    }
+    digits[--at] = pairs[2 * value + 1];
+    if (value >= 10) {
+        digits[--at] = pairs[2 * value];
+    }
     text_str(text, (struct str){digits + at, (uint32_t)sizeof digits - at});
 }
 

@@ -1,6 +1,7 @@
 /* Pools, arenas, lists, strings and the tables of words. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,6 +135,24 @@ static void text_is_bounded(void **state) {
     assert_memory_equal(memory, "1234/567", 8);
 }
 
+static void numbers_as_text(void **state) {
+    (void)state;
+    uint64_t value = 1;
+    for (uint32_t digits = 1; digits <= 20; digits++, value *= 10) {
+        for (uint64_t n = value - 1; n < value + 120; n++) {
+            char memory[24] = "", want[24];
+            struct text text = text_on(memory, sizeof memory);
+            text_u64(&text, n);
+            snprintf(want, sizeof want, "%llu", (unsigned long long)n);
+            assert_string_equal(memory, want);
+        }
+    }
+    char memory[24] = "";
+    struct text text = text_on(memory, sizeof memory);
+    text_u64(&text, UINT64_MAX);
+    assert_string_equal(memory, "18446744073709551615");
+}
+
 /* The words are an interface: unique, and fit for a metric's name or a log field. */
 static void tables_of_words(void **state) {
     (void)state;
@@ -158,6 +177,7 @@ int main(void) {
         cmocka_unit_test(pool_keeps_count), cmocka_unit_test(arena_gives_and_grows),
         cmocka_unit_test(list_in_order),    cmocka_unit_test(strings),
         cmocka_unit_test(comma_lists),      cmocka_unit_test(text_is_bounded),
+        cmocka_unit_test(numbers_as_text),
         cmocka_unit_test(tables_of_words),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
