@@ -129,6 +129,17 @@ else()
     message(STATUS "cmocka is missing, so no tests are built: run packaging/deps test")
 endif()
 
+# How long the fast path is, in instructions: of builds as they are released.
+if(NOT sanitize AND NOT CMAKE_BUILD_TYPE STREQUAL "Debug")
+    gyre_rooms_of(${tests}/fastpath/requests.c rooms)
+    add_executable(fastpath ${tests}/fastpath/requests.c)
+    set_target_properties(fastpath PROPERTIES GYRE_SIM ON)
+    target_include_directories(fastpath PRIVATE ${tests})
+    target_link_libraries(fastpath PRIVATE gyre_flags ${rooms})
+    add_test(NAME fastpath COMMAND ${tests}/fastpath/run $<TARGET_FILE:fastpath>)
+    set_tests_properties(fastpath PROPERTIES TIMEOUT ${GYRE_TEST_SECONDS})
+endif()
+
 file(GLOB fuzz_sources CONFIGURE_DEPENDS ${tests}/fuzz/fuzz_*.c)
 foreach(source IN LISTS fuzz_sources)
     string(REGEX REPLACE "^.*/fuzz_(.*)\\.c$" "\\1" name ${source})

@@ -49,19 +49,32 @@ static inline void pen_str(struct pen *pen, struct str s) {
 
 static void pen_u64(struct pen *pen, uint64_t value) {
     char digits[20];
-    uint32_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value != 0);
-    pen_put(pen, digits + at, (uint32_t)sizeof digits - at);
+    struct text text = text_on(digits, sizeof digits);
+    text_u64(&text, value);
+    pen_put(pen, digits, text.len);
 }
 
-static void pen_field(struct pen *pen, struct str name, struct str value) {
+static void pen_field_in_pieces(struct pen *pen, struct str name, struct str value) {
     pen_str(pen, name);
     pen_text(pen, ": ");
     pen_str(pen, value);
     pen_text(pen, "\r\n");
+}
+
+/* One look for room is enough for most. */
+static inline void pen_field(struct pen *pen, struct str name, struct str value) {
+    uint64_t len = (uint64_t)name.len + value.len + 4;
+    if (len > pen->left || value.len == 0) {
+        pen_field_in_pieces(pen, name, value);
+        return;
+    }
+    uint8_t *p = pen->p + pen->used;
+    memcpy(p, name.p, name.len);
+    memcpy(p + name.len, ": ", 2);
+    memcpy(p + name.len + 2, value.p, value.len);
+    memcpy(p + len - 2, "\r\n", 2);
+    pen->used += (uint32_t)len;
+    pen->left -= (uint32_t)len;
 }
 
 /* --- Fields ------------------------------------------------------------------------------- */
