@@ -100,6 +100,14 @@ static void server_check(struct load *load, const struct conf_server *server) {
     }
 }
 
+static bool only_backups(const struct conf_backend *backend) {
+    uint32_t backups = 0;
+    for (uint32_t i = 0; i < backend->server_count; i++) {
+        backups += backend->servers[i].backup;
+    }
+    return backups == backend->server_count;
+}
+
 /* Servers take from their backend what does not stand behind their own address. */
 static void backend_check(struct load *load, const struct part *part) {
     struct conf_backend *backend = part_object(load, part);
@@ -112,6 +120,10 @@ static void backend_check(struct load *load, const struct part *part) {
             }
         }
         server_check(load, &backend->servers[i]);
+    }
+    if (backend->server_count > 0 && only_backups(backend)) {
+        load_error(load, backend->servers[0].line, "[backend %s] has backups only: one server at "
+                   "least is asked first, and is none", backend->name);
     }
 }
 

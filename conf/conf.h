@@ -12,7 +12,12 @@
  * NUL and belongs to the conf. Members are named as their keys, with the unit where there is one;
  * they, the parser, the defaults and the reference come from keys.def, a row each. */
 
-enum conf_balance { CONF_BALANCE_ROUND_ROBIN, CONF_BALANCE_LEAST_REQUESTS };
+enum conf_balance {
+    CONF_BALANCE_ROUND_ROBIN,
+    CONF_BALANCE_LEAST_REQUESTS,
+    CONF_BALANCE_RANDOM,
+    CONF_BALANCE_HASH,
+};
 
 /* Whether gyre takes whole messages off a backend's hands, or streams them. */
 enum conf_mode { CONF_MODE_SYNC, CONF_MODE_ASYNC };
@@ -80,6 +85,7 @@ struct conf_server {
     uint32_t slots;            /* 0: any number */
     bool idle_holds_slot;
     enum conf_protocol protocol;
+    bool backup;
 };
 
 struct conf_backend {
@@ -88,6 +94,7 @@ struct conf_backend {
     struct conf_server *servers;
     uint32_t server_count;
     enum conf_balance balance;
+    const char *hash_on;       /* conf_hash_on reads it */
     uint64_t connect_timeout_ms, response_timeout_ms, stall_timeout_ms, keepalive_timeout_ms;
     uint64_t keepalive;
     uint32_t weight;           /* of servers that name none */
@@ -96,6 +103,7 @@ struct conf_backend {
     uint32_t slots;
     bool idle_holds_slot;
     enum conf_protocol protocol;
+    bool backup;               /* of servers that do not say */
     uint64_t queue, queue_timeout_ms;
     uint64_t request_memory, response_memory, response_max;
     bool server_timing;
@@ -111,6 +119,15 @@ struct conf {
     struct conf_backend *backends;
     uint32_t backend_count;
 };
+
+/* What of a request chooses its server with balance = hash. NOTHING: the text is none of these. */
+enum conf_hash { CONF_HASH_NOTHING, CONF_HASH_CLIENT, CONF_HASH_PATH, CONF_HASH_HEADER,
+                 CONF_HASH_COOKIE };
+struct conf_hash_on {
+    enum conf_hash what;
+    struct str name;           /* of the field or cookie; in the text */
+};
+struct conf_hash_on conf_hash_on(struct str text);
 
 /* What was wrong, in the order of the lines: "FILE:LINE: message". Zeroed before first use. Past
  * CONF_ERRORS_MAX the last one says that there are more. */

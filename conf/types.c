@@ -17,24 +17,6 @@ static const struct unit size_units[] = {
     {"", 1}, {"k", 1024}, {"m", CONF_MIB}, {"g", CONF_GIB}, {NULL, 0},
 };
 
-/* The words of enum conf_balance. */
-static const char *const balance_words[] = {
-    [CONF_BALANCE_ROUND_ROBIN] = "round_robin",
-    [CONF_BALANCE_LEAST_REQUESTS] = "least_requests",
-};
-
-/* The words of enum conf_proxy. */
-static const char *const proxy_words[] = {
-    [CONF_PROXY_NO] = "no", [CONF_PROXY_V1] = "v1", [CONF_PROXY_V2] = "v2",
-};
-
-/* The words of enum conf_mode, and of enum conf_protocol. */
-static const char *const mode_words[] = {
-    [CONF_MODE_SYNC] = "sync", [CONF_MODE_ASYNC] = "async",
-};
-static const char *const protocol_words[] = {
-    [CONF_PROTOCOL_HTTP] = "http", [CONF_PROTOCOL_UWSGI] = "uwsgi",
-};
 #define WORDS(words) (unsigned)(sizeof(words) / sizeof(*(words)))
 
 static bool in_bounds(const struct conf_key *key, uint64_t value) {
@@ -193,54 +175,45 @@ static void type_set_memory(struct load *load, const struct conf_key *key, void 
     type_set_size(load, key, member, text);
 }
 
-/* The index of a word among those of an enum; count when it is none of them. */
-static unsigned word_find(const char *const *words, unsigned count, struct str text) {
+/* "a, b or c". */
+static void words_print(struct text *t, const char *const *words, unsigned count) {
+    for (unsigned i = 0; i < count; i++) {
+        text_str(t, i == 0 ? STR("") : i + 1 < count ? STR(", ") : STR(" or "));
+        text_str(t, str_of(words[i]));
+    }
+}
+
+static void word_set(struct load *load, const struct conf_key *key, unsigned *member,
+                     struct str text, const char *const *words, unsigned count) {
     unsigned i = 0;
     while (i < count && !str_eq(text, str_of(words[i]))) {
         i++;
     }
-    return i;
-}
-
-static void type_set_balance(struct load *load, const struct conf_key *key, void *member,
-                             struct str text) {
-    unsigned i = word_find(balance_words, WORDS(balance_words), text);
-    if (i == WORDS(balance_words)) {
-        value_error(load, key, text, "write round_robin or least_requests");
+    if (i < count) {
+        *member = i;
         return;
     }
-    *(enum conf_balance *)member = (enum conf_balance)i;
+    char hint[128];
+    struct text t = text_on(hint, sizeof hint - 1);
+    words_print(&t, words, count);
+    hint[t.len] = '\0';
+    value_error(load, key, text, "write %s", hint);
 }
 
-static void type_set_proxy(struct load *load, const struct conf_key *key, void *member,
-                           struct str text) {
-    unsigned i = word_find(proxy_words, WORDS(proxy_words), text);
-    if (i == WORDS(proxy_words)) {
-        value_error(load, key, text, "write no, v1 or v2");
-        return;
+/* The setter of an enum, by the words of its values. */
+#define WORD_SETTER(name, ...)                                                               \
+    static void type_set_##name(struct load *load, const struct conf_key *key, void *member,  \
+                                struct str text) {                                            \
+        static const char *const words[] = {__VA_ARGS__};                                     \
+        _Static_assert(sizeof(enum conf_##name) == sizeof(unsigned), "set as a number");       \
+        word_set(load, key, member, text, words, WORDS(words));                               \
     }
-    *(enum conf_proxy *)member = (enum conf_proxy)i;
-}
-
-static void type_set_mode(struct load *load, const struct conf_key *key, void *member,
-                          struct str text) {
-    unsigned i = word_find(mode_words, WORDS(mode_words), text);
-    if (i == WORDS(mode_words)) {
-        value_error(load, key, text, "write sync or async");
-        return;
-    }
-    *(enum conf_mode *)member = (enum conf_mode)i;
-}
-
-static void type_set_protocol(struct load *load, const struct conf_key *key, void *member,
-                              struct str text) {
-    unsigned i = word_find(protocol_words, WORDS(protocol_words), text);
-    if (i == WORDS(protocol_words)) {
-        value_error(load, key, text, "write http or uwsgi");
-        return;
-    }
-    *(enum conf_protocol *)member = (enum conf_protocol)i;
-}
+WORD_SETTER(balance, [CONF_BALANCE_ROUND_ROBIN] = "round_robin",
+            [CONF_BALANCE_LEAST_REQUESTS] = "least_requests", [CONF_BALANCE_RANDOM] = "random",
+            [CONF_BALANCE_HASH] = "hash")
+WORD_SETTER(proxy, [CONF_PROXY_NO] = "no", [CONF_PROXY_V1] = "v1", [CONF_PROXY_V2] = "v2")
+WORD_SETTER(mode, [CONF_MODE_SYNC] = "sync", [CONF_MODE_ASYNC] = "async")
+WORD_SETTER(protocol, [CONF_PROTOCOL_HTTP] = "http", [CONF_PROTOCOL_UWSGI] = "uwsgi")
 
 static void string_set(void *member, struct str text) {
     const char **string = member;
@@ -281,6 +254,22 @@ static void type_set_folder(struct load *load, const struct conf_key *key, void 
                             struct str text) {
     if (text.p[0] != '/') {
         value_error(load, key, text, "write a folder's path from / on");
+        return;
+    }
+    string_set(member, text);
+}
+
+/* A field's name is compared as it came, without regard to case; a cookie's as it is. */
+static void type_set_hash_on(struct load *load, const struct conf_key *key, void *member,
+                             struct str text) {
+    struct conf_hash_on on = conf_hash_on(text);
+    bool named = on.what == CONF_HASH_HEADER || on.what == CONF_HASH_COOKIE;
+    bool good = on.what != CONF_HASH_NOTHING && (!named || on.name.len > 0);
+    for (uint32_t i = 0; good && i < on.name.len; i++) {
+        good = strchr("()<>@,;:\\\"/[]?={} \t", on.name.p[i]) == NULL && on.name.p[i] > ' ';
+    }
+    if (!good) {
+        value_error(load, key, text, "write client, path, header:NAME or cookie:NAME");
         return;
     }
     string_set(member, text);

@@ -61,6 +61,14 @@ bool str_to_u64(struct str s, uint64_t *value) {
     return true;
 }
 
+uint64_t str_hash(struct str s) {
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (uint32_t i = 0; i < s.len; i++) {
+        hash = (hash ^ (uint8_t)s.p[i]) * UINT64_C(0x100000001b3);
+    }
+    return hash;
+}
+
 bool str_next_element(struct str *rest, struct str *element) {
     while (rest->len > 0) {
         const char *comma = memchr(rest->p, ',', rest->len);

@@ -36,6 +36,9 @@ bool str_ends_fold(struct str s, struct str suffix);
 struct str str_trim(struct str s);                       /* blanks and tabs, both ends */
 /* Decimal digits only, at least one, no sign, no overflow. */
 bool str_to_u64(struct str s, uint64_t *value);
+/* FNV-1a. The same in every process, and so for steering only: whoever chooses the text can choose
+ * the hash. */
+uint64_t str_hash(struct str s);
 /* Cuts the next element of a comma list off *rest, trimmed. Empty elements are skipped. False at
  * the end of the list. (RFC 9110 5.6.1) */
 bool str_next_element(struct str *rest, struct str *element);

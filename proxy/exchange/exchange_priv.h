@@ -101,6 +101,8 @@ void rewrite_response(struct exchange *, struct head *);
 /* introduce.c: in the request's arena, which may fail; NULL where no server of the backend wants to
  * know. */
 const struct client_told *introduce_client(struct exchange *);
+/* balance = hash: the key by which its server is chosen. */
+uint64_t exchange_hash_key(const struct exchange *);
 
 /* route.c */
 struct router *router_new(const struct conf *);

@@ -99,6 +99,9 @@ enum step step_route(struct exchange *e) {
 
 enum step exchange_ask(struct exchange *e, bool fresh) {
     struct pick pick = {.fresh = fresh, .told = introduce_client(e), .client = e->client};
+    if (e->backend->balance == CONF_BALANCE_HASH) {
+        pick.key = exchange_hash_key(e);
+    }
     if (e->request->arena->failed) {
         return exchange_fail(e, CLOSE_NO_MEMORY);
     }

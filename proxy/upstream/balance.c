@@ -16,17 +16,23 @@ uint32_t upstream_random(struct upstream *room, uint32_t below) {
     return (uint32_t)(((uint64_t)high * below) >> 32);
 }
 
-/* Servers that may be picked. */
-struct choice {
-    uint64_t tried;                  /* not these, by index */
-    const struct server *avoid;      /* nor this one */
-    uint64_t now_ms;
-};
-
-static bool is_usable(const struct server *server, const struct choice *choice) {
+bool balance_may(const struct server *server, const struct choice *choice) {
     bool was_tried = server->index < LEASE_TRIES_MAX &&
                      (choice->tried >> server->index & 1) != 0;
-    return !was_tried && server != choice->avoid && server_is_open(server, choice->now_ms);
+    return !was_tried && server != choice->avoid && server->backup == choice->backups &&
+           server_is_open(server, choice->now_ms);
+}
+
+/* Not while the others are only busy: their queue is short of workers then, not of servers. */
+static bool needs_backups(const struct backend *backend, const struct choice *choice) {
+    for (uint32_t i = 0; i < backend->server_count; i++) {
+        const struct server *server = &backend->servers[i];
+        bool was_tried = i < LEASE_TRIES_MAX && (choice->tried >> i & 1) != 0;
+        if (!server->backup && !was_tried && atomic_load(&server->away_ms) == 0) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* Smooth weighted round robin, as nginx made it known: every server earns its weight, the richest
@@ -37,7 +43,7 @@ static struct server *pick_round_robin(struct upstream *room, struct backend *ba
     int64_t sum = 0;
     for (uint32_t i = 0; i < backend->server_count; i++) {
         struct local_server *local = &room->backends[backend->index].servers[i];
-        if (!is_usable(local->server, choice)) {
+        if (!balance_may(local->server, choice)) {
             continue;
         }
         local->turn += local->server->weight;
@@ -53,7 +59,7 @@ static struct server *pick_round_robin(struct upstream *room, struct backend *ba
     return best->server;
 }
 
-static uint64_t server_load(const struct upstream *room, const struct server *server) {
+uint64_t balance_load(const struct upstream *room, const struct server *server) {
     uint64_t requests = 0;
     for (uint32_t i = 0; i < room->registry->ring_count; i++) {
         requests += atomic_load_explicit(&server->counts[i].requests, memory_order_relaxed);
@@ -63,8 +69,8 @@ static uint64_t server_load(const struct upstream *room, const struct server *se
 
 /* True when a is less loaded for its weight than b; equals are decided by luck. */
 static bool is_lighter(struct upstream *room, const struct server *a, const struct server *b) {
-    uint64_t load_a = (server_load(room, a) + 1) * b->weight;
-    uint64_t load_b = (server_load(room, b) + 1) * a->weight;
+    uint64_t load_a = (balance_load(room, a) + 1) * b->weight;
+    uint64_t load_b = (balance_load(room, b) + 1) * a->weight;
     return load_a != load_b ? load_a < load_b : upstream_random(room, 2) == 0;
 }
 
@@ -75,7 +81,7 @@ static struct server *draw(struct upstream *room, struct backend *backend,
     uint32_t sum = 0;
     for (uint32_t i = 0; i < backend->server_count; i++) {
         struct server *server = &backend->servers[i];
-        if (is_usable(server, choice)) {
+        if (balance_may(server, choice)) {
             sum += server->weight;
             if (upstream_random(room, sum) < server->weight) {
                 drawn = server;
@@ -95,7 +101,7 @@ static struct server *pick_least_requests(struct upstream *room, struct backend 
     struct server *best = NULL;
     for (uint32_t i = 0; i < backend->server_count; i++) {
         struct server *server = &backend->servers[i];
-        if (is_usable(server, choice) &&
+        if (balance_may(server, choice) &&
             (best == NULL || is_lighter(room, server, best))) {
             best = server;
         }
@@ -103,14 +109,31 @@ static struct server *pick_least_requests(struct upstream *room, struct backend 
     return best;
 }
 
-struct server *balance_pick(struct upstream *room, struct backend *backend, uint64_t tried,
-                            const struct server *avoid) {
-    struct choice choice = {tried, avoid, ring_now_ms(room->ring)};
-    struct server *server = backend->balance == CONF_BALANCE_LEAST_REQUESTS
-                                ? pick_least_requests(room, backend, &choice)
-                                : pick_round_robin(room, backend, &choice);
-    if (server == NULL && avoid != NULL) {
-        server = balance_pick(room, backend, tried, NULL);
+static struct server *pick(struct upstream *room, struct backend *backend,
+                           const struct choice *choice) {
+    static struct server *(*const picks[])(struct upstream *, struct backend *,
+                                           const struct choice *) = {
+        [CONF_BALANCE_ROUND_ROBIN] = pick_round_robin,
+        [CONF_BALANCE_LEAST_REQUESTS] = pick_least_requests,
+        [CONF_BALANCE_RANDOM] = draw,
+        [CONF_BALANCE_HASH] = balance_hash,
+    };
+    return picks[backend->balance](room, backend, choice);
+}
+
+struct server *balance_pick(struct upstream *room, struct backend *backend,
+                            const struct choice *wanted) {
+    struct choice choice = *wanted;
+    for (;;) {
+        choice.backups = false;
+        struct server *server = pick(room, backend, &choice);
+        if (server == NULL && backend->has_backups && needs_backups(backend, &choice)) {
+            choice.backups = true;
+            server = pick(room, backend, &choice);
+        }
+        if (server != NULL || choice.avoid == NULL) {
+            return server;
+        }
+        choice.avoid = NULL;
     }
-    return server;
 }

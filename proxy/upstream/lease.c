@@ -151,8 +151,8 @@ static struct server *lease_pick(struct lease *lease, const struct server *avoid
     if (lease_tried_all(lease) || (first && others_wait)) {
         return NULL;
     }
-    struct server *server = slot_take(lease->room, lease->backend, lease->tried, avoid,
-                                      &lease->trial);
+    struct choice choice = {.tried = lease->tried, .avoid = avoid, .key = lease->key};
+    struct server *server = slot_take(lease->room, lease->backend, choice, &lease->trial);
     return server != NULL ? server : lease_rob(lease);
 }
 
@@ -294,7 +294,8 @@ void lease_ask(struct lease *lease, struct upstream *room, struct backend *backe
                const struct pick *pick, struct task *owner) {
     ensure_magic(room, UPSTREAM_MAGIC);
     *lease = (struct lease){.room = room, .backend = backend, .owner = owner, .told = pick->told,
-                            .client = pick->client, .fresh = pick->fresh, .parked = pick->fresh};
+                            .client = pick->client, .key = pick->key, .fresh = pick->fresh,
+                            .parked = pick->fresh};
     lease->asked_us = ring_now_us(room->ring);
     task_init(&lease->dialed, lease_dialed_run);
     room->leases++;

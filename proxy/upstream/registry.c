@@ -36,8 +36,10 @@ static void server_init(struct server *server, uint32_t index, const struct conf
     *server = (struct server){.addr = conf->addr, .weight = conf->weight, .index = index,
                               .send_proxy = conf->send_proxy, .slots = conf->slots,
                               .idle_holds_slot = conf->idle_holds_slot,
-                              .uwsgi = conf->protocol == CONF_PROTOCOL_UWSGI};
+                              .uwsgi = conf->protocol == CONF_PROTOCOL_UWSGI,
+                              .backup = conf->backup};
     addr_print(&server->addr, server->name);
+    server->hash = str_hash(str_of(server->name));
     size_t size = ring_count * sizeof *server->counts;
     server->counts = aligned_alloc(_Alignof(struct server_count), size);
     ensure(server->counts != NULL);
@@ -61,9 +63,11 @@ static void backend_init(struct backend *backend, uint32_t index, const struct c
         .response_memory = conf->response_memory,
         .response_max = conf->response_max,
         .server_timing = conf->server_timing,
+        .hash_on_text = mem_copy(conf->hash_on, strlen(conf->hash_on)),
         .shields = conf->mode == CONF_MODE_SYNC,
         .queue = mem_zero(sizeof *backend->queue),
     };
+    backend->hash_on = conf_hash_on(str_of(backend->hash_on_text));
     queue_init(backend->queue, (uint32_t)conf->queue);
     backend_limits(backend, conf);
     size_t size = conf->server_count * sizeof *backend->servers;
@@ -73,6 +77,7 @@ static void backend_init(struct backend *backend, uint32_t index, const struct c
         server_init(&backend->servers[i], i, &conf->servers[i], ring_count);
         backend->send_proxy |= backend->servers[i].send_proxy != CONF_PROXY_NO;
         backend->lengths |= backend->servers[i].uwsgi;
+        backend->has_backups |= backend->servers[i].backup;
     }
 }
 
@@ -99,6 +104,7 @@ void registry_free(struct registry *registry) {
         queue_fini(backend->queue);
         mem_free(backend->queue);
         mem_free(backend->name);
+        mem_free(backend->hash_on_text);
     }
     mem_free(registry->backends);
     mem_free(registry);

@@ -106,16 +106,16 @@ static bool server_take(struct server *server, uint64_t now_ms, bool *trial) {
     return false;
 }
 
-struct server *slot_take(struct upstream *room, struct backend *backend, uint64_t tried,
-                         const struct server *avoid, bool *trial) {
-    uint64_t now = ring_now_ms(room->ring);
+struct server *slot_take(struct upstream *room, struct backend *backend, struct choice choice,
+                         bool *trial) {
+    choice.now_ms = ring_now_ms(room->ring);
     for (uint32_t i = 0; i < backend->server_count; i++) {
-        struct server *server = balance_pick(room, backend, tried, avoid);
-        if (server == NULL || server_take(server, now, trial)) {
+        struct server *server = balance_pick(room, backend, &choice);
+        if (server == NULL || server_take(server, choice.now_ms, trial)) {
             return server;
         }
         /* Another ring was faster. */
-        tried |= server->index < LEASE_TRIES_MAX ? (uint64_t)1 << server->index : 0;
+        choice.tried |= server->index < LEASE_TRIES_MAX ? (uint64_t)1 << server->index : 0;
     }
     return NULL;
 }
@@ -188,7 +188,8 @@ void slot_serve(struct upstream *room, struct backend *backend) {
     pthread_mutex_lock(&queue->lock);
     for (struct queue_place *place; (place = queue_next(queue)) != NULL;) {
         struct waiter *waiter = waiter_at(place);
-        waiter->server = slot_take(room, backend, 0, NULL, &waiter->trial);
+        waiter->server = slot_take(room, backend, (struct choice){.key = waiter->key},
+                                   &waiter->trial);
         if (waiter->server == NULL) {
             break;
         }
@@ -267,7 +268,7 @@ enum close_reason slot_wait(struct lease *lease) {
         return CLOSE_NO_MEMORY;
     }
     *waiter = (struct waiter){.post.run = waiter_run, .room = room, .backend = backend,
-                              .lease = lease, .state = WAITER_QUEUED};
+                              .lease = lease, .key = lease->key, .state = WAITER_QUEUED};
     if (!waiter_join(waiter)) {
         pool_put(&room->waiters, waiter);
         return CLOSE_QUEUE_FULL;

@@ -29,6 +29,8 @@ struct server {
     uint32_t slots;                          /* requests at once; 0: any number */
     bool idle_holds_slot;                    /* an idle connection occupies a worker too */
     bool uwsgi;                              /* it speaks that: one request a connection */
+    bool backup;                             /* asked only while all others are away */
+    uint64_t hash;                           /* of its name, for balance = hash */
     _Alignas(64) _Atomic uint32_t kept;      /* idle connections, promised to the rings */
     _Atomic uint32_t used;                   /* of slots, by requests (and idle connections) */
     _Atomic uint64_t away_ms;                /* since when it refuses connections; 0: it does not */
@@ -42,6 +44,8 @@ struct backend {
     char *name;
     uint32_t index;                          /* in the registry */
     enum conf_balance balance;
+    char *hash_on_text;
+    struct conf_hash_on hash_on;             /* into that text */
     struct server *servers;
     uint32_t server_count;
     uint32_t connect_ms, response_ms, stall_ms;
@@ -52,7 +56,7 @@ struct backend {
     bool shields;                            /* mode sync: a worker waits for no client */
     bool lengths;                            /* a server must know how long a body is (uwsgi) */
     struct queue *queue;                     /* who waits, in the whole process */
-    bool send_proxy;                         /* to one of its servers at least */
+    bool send_proxy, has_backups;            /* one of its servers at least */
     struct http_limits limits;               /* of connections to its servers */
 };
 
@@ -120,6 +124,7 @@ struct lease {
     struct task *owner;
     struct task dialed;
     const struct client_told *told; /* of its pick */
+    uint64_t key;                   /* of its pick */
     uint64_t tried;                 /* servers that refused this request, by index (first 64) */
     uint32_t tries, tries_before;   /* all; those before its last wait in the queue */
     struct waiter *waiter;          /* while it waits for a slot */
@@ -144,6 +149,7 @@ struct pick {
     struct server *avoid;           /* NULL, or a server to take only if there is no other */
     const struct client_told *told; /* NULL: of nobody. Outlives the lease's waiting */
     struct endpoint client;         /* who asks: the queue is fair between clients */
+    uint64_t key;                   /* balance = hash: equal keys go to the same server */
 };
 
 /* Asks for a slot of one of the backend's servers, and a connection to it. On return the state is

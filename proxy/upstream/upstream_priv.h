@@ -32,6 +32,15 @@ struct local_backend {
  * whoever holds the queue's lock while QUEUED, and to its own ring once it is GRANTED (it has left
  * the queue, and a post, or its ring's list, carries it home). */
 enum waiter_state { WAITER_QUEUED, WAITER_GRANTED };
+/* Who may be picked, and by what. */
+struct choice {
+    uint64_t tried;                 /* not these, by index (first 64) */
+    const struct server *avoid;     /* nor this one, if there is another */
+    uint64_t key;                   /* balance = hash */
+    uint64_t now_ms;                /* set by slot_take */
+    bool backups;                   /* set by balance_pick: all others are away, or were tried */
+};
+
 struct waiter {
     struct queue_place place;
     struct post post;
@@ -40,6 +49,7 @@ struct waiter {
     struct backend *backend;
     struct lease *lease;            /* its ring's; NULL: given up */
     struct server *server;          /* GRANTED: where it has a slot; NULL: it had to yield */
+    uint64_t key;                   /* of its lease */
     uint8_t state;                  /* enum waiter_state */
     bool trial;                     /* GRANTED: of a server that was away */
 };
@@ -65,8 +75,7 @@ void local_backend_ask(struct upstream *, struct backend *);
 bool server_is_open(const struct server *, uint64_t now_ms);
 /* Takes a slot of the server that the balancer picks among those that are open; NULL: none is.
  * *trial: the server was away, and this request tries whether it is back. */
-struct server *slot_take(struct upstream *, struct backend *, uint64_t tried,
-                         const struct server *avoid, bool *trial);
+struct server *slot_take(struct upstream *, struct backend *, struct choice, bool *trial);
 /* Gives it back; who is next in the queue has it then. */
 void slot_give(struct upstream *, struct backend *, struct server *);
 /* Gives slots that are free to those that are next. */
@@ -117,9 +126,13 @@ void relief_forget(struct lease *);
 /* lease.c: one that has waited for a descriptor tries its server again; its owner is woken. */
 void lease_again(struct lease *);
 
-/* balance.c: picks a server that is not in `tried` (a set of indexes); NULL: none is left. */
-struct server *balance_pick(struct upstream *, struct backend *, uint64_t tried,
-                            const struct server *avoid);
+/* balance.c: picks a server that is open; NULL: none is. */
+struct server *balance_pick(struct upstream *, struct backend *, const struct choice *);
+bool balance_may(const struct server *, const struct choice *);
+/* Requests that run at it, in the whole process. */
+uint64_t balance_load(const struct upstream *, const struct server *);
+/* balance_hash.c */
+struct server *balance_hash(struct upstream *, struct backend *, const struct choice *);
 uint32_t upstream_random(struct upstream *, uint32_t below);
 
 static inline struct local_server *local_server_of(struct upstream *room,

@@ -1,5 +1,6 @@
 """How requests are shared out among servers."""
 import threading
+import time
 
 from harness import WAIT_S, Front, check, equal, until
 from wire import Client, Origin
@@ -85,3 +86,81 @@ def test_least_requests_avoids_the_slow_one():
                 equal(client.ask("GET", f"/{i}").status, 200, "status")
         equal(slow.request_count(), 1, "requests at the server that is busy")
         held.set()
+
+
+# --- hash ----------------------------------------------------------------------------------------
+
+def homes(origins, front, ask, count=40):
+    """Where each of so many keys goes, twice."""
+    found = []
+    for _ in range(2):
+        seen = []
+        for i in range(count):
+            before = [o.request_count() for o in origins]
+            ask(front, i)
+            after = [o.request_count() for o in origins]
+            seen.append([a - b for a, b in zip(after, before)].index(1))
+        found.append(seen)
+    equal(found[0], found[1], "the same keys' servers")
+    check(len(set(found[0])) == len(origins), "not all servers have keys:", found[0])
+    return found[0]
+
+
+def from_address(front, i):
+    with Client(front.address, source=(f"127.3.{i}.1", 0)) as client:
+        client.ask("GET", f"/{time.monotonic_ns()}")
+
+
+def of_path(front, i):
+    with Client(front.address) as client:
+        client.ask("GET", f"/item/{i}?{time.monotonic_ns()}")
+
+
+def of_header(front, i):
+    with Client(front.address) as client:
+        client.ask("GET", f"/{time.monotonic_ns()}", f"x-TENANT: t{i}")
+
+
+def of_cookie(front, i):
+    with Client(front.address) as client:
+        client.ask("GET", "/", f"Cookie: xsid=no; a={time.monotonic_ns()}; sid=s{i}; b=1")
+
+
+def test_hash():
+    for key, ask in (("client", from_address), ("path", of_path), ("header:X-Tenant", of_header),
+                     ("cookie:sid", of_cookie)):
+        origins, front = fronted([1, 1, 1], f"hash\nhash_on = {key}", workers=2)
+        homes(origins, front, ask)
+        front.gyre.stop()
+
+
+def test_hash_without_its_field_goes_by_client():
+    origins, front = fronted([1, 1, 1], "hash\nhash_on = cookie:sid")
+    homes(origins, front, from_address)
+
+
+# --- backup --------------------------------------------------------------------------------------
+
+def test_backup():
+    """It is asked while the others refuse, with no error in between, and left alone again."""
+    first, second, backup = Origin(), Origin(), Origin()
+    lines = f"server = {backup.address[0]}:{backup.address[1]} backup=yes\nkeepalive = 0"
+    with Front(first.address, second.address, backend=lines) as front:
+        with Client(front.address) as client:
+            def ask(count):
+                for i in range(count):
+                    equal(client.ask("GET", f"/{i}").status, 200, "status")
+            ask(20)
+            equal(backup.request_count(), 0, "requests at the backup")
+            first.refuse()
+            ask(20)
+            equal(backup.request_count(), 0, "requests at the backup, one of two away")
+            second.refuse()
+            ask(20)
+            equal(backup.request_count(), 20, "requests at the backup, both away")
+            first.listen()
+            before = first.request_count()
+            until(lambda: ask(1) or first.request_count() > before, "the first one is asked again")
+            there = backup.request_count()
+            ask(20)
+            equal(backup.request_count(), there, "requests at the backup, one is back")

@@ -235,16 +235,19 @@ class Origin:
         self.closing = False
         if unix:
             self.address = harness.path(f"{name}.sock")
-            self.listener = socket.socket(socket.AF_UNIX)
-            self.listener.bind(self.address)
         else:
             self.address = harness.free_address()
-            self.listener = socket.socket()
-            self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self.listener.bind(self.address)
+        self.listen(backlog)
+        harness.at_end(self.close)
+
+    def listen(self, backlog=1024):
+        """Also again, after refuse()."""
+        unix = isinstance(self.address, str)
+        self.listener = socket.socket(socket.AF_UNIX if unix else socket.AF_INET)
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind(self.address)
         self.listener.listen(backlog)
         threading.Thread(target=self.accept, daemon=True).start()
-        harness.at_end(self.close)
 
     def accept(self):
         while True:

@@ -86,7 +86,15 @@ static void test_numbers(void **state) {
                  "redirect_https = 65536: write yes, no, or the port to name, from 1 to 65535");
     lab_line_bad("backend", "weight = 0", "weight = 0: write a number from 1 to 1000");
     lab_line_bad("backend", "balance = leastconn",
-                 "balance = leastconn: write round_robin or least_requests");
+                 "balance = leastconn: write round_robin, least_requests, random or hash");
+    const char *hash_on = ": write client, path, header:NAME or cookie:NAME";
+    static const char *const bad[] = {"ip", "header:", "header", "cookie:a b", "cookie:a;b", "Path"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char line[64], want[128];
+        snprintf(line, sizeof line, "hash_on = %s", bad[i]);
+        snprintf(want, sizeof want, "%s%s", line, hash_on);
+        lab_line_bad("backend", line, want);
+    }
 }
 
 static void test_units(void **state) {
@@ -268,6 +276,8 @@ static void test_routes(void **state) {
 /* An app that stands somewhere, and servers that can be told. */
 static void test_uwsgi(void **state) {
     (void)state;
+    lab_bad(LAB_LISTENER "[backend app]\nserver = 127.0.0.1:1 backup=yes, 127.0.0.1:2\nbackup = yes\n",
+            "t:5: [backend app] has backups only: one server at least is asked first, and is none\n");
     lab_bad(LAB_LISTENER "[route r]\npath = /a\nmount = yes\nbackend = up\n"
             "[backend up]\nserver = 127.0.0.1:1\nprotocol = uwsgi\n" LAB_BACKEND,
             "t:6: mount = yes: path = /a must end in /\n");
@@ -309,12 +319,12 @@ static void test_servers(void **state) {
                  "weight = 0: write a number from 1 to 1000");
     lab_line_bad("backend", "server = 127.0.0.1:1 wieght=2",
                  "server = 127.0.0.1:1 wieght=2: unknown option wieght; did you mean weight?");
-    lab_line_bad("backend", "server = 127.0.0.1:1 backup=1",
-                 "server = 127.0.0.1:1 backup=1: unknown option backup; there is slots= idle_holds_slot= "
-                 "protocol= weight= send_proxy=");
+    lab_line_bad("backend", "server = 127.0.0.1:1 standby=1",
+                 "server = 127.0.0.1:1 standby=1: unknown option standby; there is slots= idle_holds_slot= "
+                 "protocol= weight= backup= send_proxy=");
     lab_line_bad("backend", "server = 127.0.0.1:1 balance=x",
                  "server = 127.0.0.1:1 balance=x: unknown option balance; there is slots= idle_holds_slot= "
-                 "protocol= weight= send_proxy=");
+                 "protocol= weight= backup= send_proxy=");
     lab_line_bad("backend", "server = 127.0.0.1:1 weight=1 weight=1",
                  "server = 127.0.0.1:1 weight=1 weight=1: weight stands twice");
     static const char *const odd[] = {"backup", "weight=", "=2"};
