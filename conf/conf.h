@@ -77,6 +77,18 @@ struct conf_route {
     uint32_t backend_index;
 };
 
+/* A set of statuses from 100 to 599. */
+#define CONF_STATUS_MIN 100u
+#define CONF_STATUS_MAX 599u
+struct conf_statuses {
+    uint64_t bits[8];
+};
+static inline bool conf_has_status(const struct conf_statuses *set, uint32_t status) {
+    uint32_t at = status - CONF_STATUS_MIN;
+    return status >= CONF_STATUS_MIN && status <= CONF_STATUS_MAX &&
+           (set->bits[at / 64] >> at % 64 & 1) != 0;
+}
+
 struct conf_server {
     struct addr addr;
     uint32_t line;
@@ -107,6 +119,11 @@ struct conf_backend {
     uint64_t queue, queue_timeout_ms;
     uint64_t request_memory, response_memory, response_max;
     bool server_timing;
+    const char *check;         /* "no", "tcp", or a path */
+    const char *check_host;
+    uint64_t check_interval_ms, check_timeout_ms;
+    struct conf_statuses check_expect;
+    uint32_t check_fall, check_rise;
 };
 
 struct conf {

@@ -275,6 +275,54 @@ static void type_set_hash_on(struct load *load, const struct conf_key *key, void
     string_set(member, text);
 }
 
+static void type_set_check(struct load *load, const struct conf_key *key, void *member,
+                           struct str text) {
+    bool good = str_eq(text, STR("no")) || str_eq(text, STR("tcp")) || text.p[0] == '/';
+    for (uint32_t i = 0; i < text.len; i++) {
+        good = good && text.p[i] > ' ' && text.p[i] < 0x7f && text.p[i] != '#';
+    }
+    if (!good) {
+        value_error(load, key, text, "write no, tcp, or a path as in /health");
+        return;
+    }
+    string_set(member, text);
+}
+
+/* "204" or "200-299". */
+static bool statuses_add(struct conf_statuses *set, struct str element) {
+    const char *dash = memchr(element.p, '-', element.len);
+    uint32_t len = dash != NULL ? (uint32_t)(dash - element.p) : element.len;
+    struct str first = str_trim((struct str){element.p, len}), last = first;
+    if (dash != NULL) {
+        last = str_trim((struct str){dash + 1, element.len - len - 1});
+    }
+    uint64_t from, to;
+    if (!str_to_u64(first, &from) || !str_to_u64(last, &to) || from < CONF_STATUS_MIN ||
+        to > CONF_STATUS_MAX || from > to) {
+        return false;
+    }
+    for (uint64_t at = from - CONF_STATUS_MIN; at <= to - CONF_STATUS_MIN; at++) {
+        set->bits[at / 64] |= UINT64_C(1) << at % 64;
+    }
+    return true;
+}
+
+static void type_set_statuses(struct load *load, const struct conf_key *key, void *member,
+                              struct str text) {
+    struct conf_statuses set = {0};
+    struct str rest = text, element;
+    bool good = true, any = false;
+    while (good && str_next_element(&rest, &element)) {
+        good = statuses_add(&set, element);
+        any = true;
+    }
+    if (!good || !any) {
+        value_error(load, key, text, "write statuses from 100 to 599, as in 200-299, 304");
+        return;
+    }
+    *(struct conf_statuses *)member = set;
+}
+
 static void type_set_prefix(struct load *load, const struct conf_key *key, void *member,
                             struct str text) {
     const char *why = NULL;

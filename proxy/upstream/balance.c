@@ -19,16 +19,18 @@ uint32_t upstream_random(struct upstream *room, uint32_t below) {
 bool balance_may(const struct server *server, const struct choice *choice) {
     bool was_tried = server->index < LEASE_TRIES_MAX &&
                      (choice->tried >> server->index & 1) != 0;
-    return !was_tried && server != choice->avoid && server->backup == choice->backups &&
+    bool ill = atomic_load_explicit(&server->ill, memory_order_relaxed) && !choice->all_ill;
+    return !was_tried && !ill && server != choice->avoid && server->backup == choice->backups &&
            server_is_open(server, choice->now_ms);
 }
 
-/* Not while the others are only busy: their queue is short of workers then, not of servers. */
+/* Not while one of the others is only busy: their queue is short of workers then, not of servers. */
 static bool needs_backups(const struct backend *backend, const struct choice *choice) {
     for (uint32_t i = 0; i < backend->server_count; i++) {
         const struct server *server = &backend->servers[i];
         bool was_tried = i < LEASE_TRIES_MAX && (choice->tried >> i & 1) != 0;
-        if (!server->backup && !was_tried && atomic_load(&server->away_ms) == 0) {
+        bool ill = atomic_load(&server->ill) && !choice->all_ill;
+        if (!server->backup && !was_tried && !ill && atomic_load(&server->away_ms) == 0) {
             return false;
         }
     }
@@ -109,6 +111,15 @@ static struct server *pick_least_requests(struct upstream *room, struct backend 
     return best;
 }
 
+/* Checks may be wrong, and no server at all is worse than any. */
+static bool all_ill(const struct backend *backend) {
+    uint32_t i = 0;
+    while (i < backend->server_count && atomic_load(&backend->servers[i].ill)) {
+        i++;
+    }
+    return i == backend->server_count;
+}
+
 static struct server *pick(struct upstream *room, struct backend *backend,
                            const struct choice *choice) {
     static struct server *(*const picks[])(struct upstream *, struct backend *,
@@ -124,6 +135,7 @@ static struct server *pick(struct upstream *room, struct backend *backend,
 struct server *balance_pick(struct upstream *room, struct backend *backend,
                             const struct choice *wanted) {
     struct choice choice = *wanted;
+    choice.all_ill = backend->checking.what != NULL && all_ill(backend);
     for (;;) {
         choice.backups = false;
         struct server *server = pick(room, backend, &choice);

@@ -68,22 +68,22 @@ static bool lease_reuse(struct lease *lease) {
 static struct server *lease_rob(struct lease *lease) {
     for (uint32_t i = 0; !lease->fresh && i < lease->backend->server_count; i++) {
         struct server *server = &lease->backend->servers[i];
-        if (local_server_rob(local_server_of(lease->room, lease->backend, server))) {
+        if (!atomic_load(&server->ill) &&
+            local_server_rob(local_server_of(lease->room, lease->backend, server))) {
             return server;
         }
     }
     return NULL;
 }
 
-/* The PROXY header that this server is to get; empty: none. Without a client to speak of it says
- * that the connection is our own. */
-static struct str lease_preface(const struct lease *lease, uint8_t to[PROXYPROTO_WRITE_MAX]) {
+struct str server_preface(const struct server *server, const struct client_told *told,
+                          uint8_t to[PROXYPROTO_WRITE_MAX]) {
     static const struct client_told nobody;
-    const struct client_told *told = lease->told != NULL ? lease->told : &nobody;
+    told = told != NULL ? told : &nobody;
     uint32_t len = 0;
-    if (lease->server->send_proxy == CONF_PROXY_V1) {
+    if (server->send_proxy == CONF_PROXY_V1) {
         len = proxyproto_write_v1(&told->ends, to);
-    } else if (lease->server->send_proxy == CONF_PROXY_V2) {
+    } else if (server->send_proxy == CONF_PROXY_V2) {
         len = proxyproto_write_v2(&told->ends, &told->more, to);
     }
     return (struct str){(const char *)to, len};
@@ -100,7 +100,7 @@ static enum close_reason lease_dial(struct lease *lease) {
     struct upstream *room = lease->room;
     uint8_t preface[PROXYPROTO_WRITE_MAX];
     struct up_params params = {.to = &lease->server->addr, .limits = &lease->backend->limits,
-                               .preface = lease_preface(lease, preface),
+                               .preface = server_preface(lease->server, lease->told, preface),
                                .once = lease->server->send_proxy != CONF_PROXY_NO,
                                .protocol = lease->server->uwsgi ? UP_UWSGI : UP_HTTP};
     lease->state = LEASE_WAITING;
@@ -373,6 +373,7 @@ void upstream_init(struct upstream *room, struct http *http, struct registry *re
     }
     slot_init(room);
     orphans_init(room);
+    health_init(room);
 }
 
 static void each_server(struct upstream *room, void (*call)(struct local_server *)) {
@@ -385,6 +386,7 @@ static void each_server(struct upstream *room, void (*call)(struct local_server 
 
 void upstream_drain(struct upstream *room) {
     room->draining = true;
+    health_stop(room);
     orphans_kill(room);   /* nobody waits for them, and no slot is needed any more */
     each_server(room, local_server_drain);
 }
@@ -401,6 +403,7 @@ void upstream_fini(struct upstream *room) {
     ensure_magic(room, UPSTREAM_MAGIC);
     ensure(room->leases == 0);
     orphans_kill(room);
+    health_fini(room);
     each_server(room, local_server_fini);
     slot_fini(room);
     pool_fini(&room->orphans);

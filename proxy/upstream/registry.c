@@ -46,6 +46,19 @@ static void server_init(struct server *server, uint32_t index, const struct conf
     memset(server->counts, 0, size);
 }
 
+static void checking_init(struct checking *checking, const struct conf_backend *conf) {
+    bool checks = strcmp(conf->check, "no") != 0;
+    *checking = (struct checking){
+        .what = checks ? mem_copy(conf->check, strlen(conf->check)) : NULL,
+        .host = mem_copy(conf->check_host, strlen(conf->check_host)),
+        .interval_ms = (uint32_t)conf->check_interval_ms,
+        .timeout_ms = (uint32_t)conf->check_timeout_ms,
+        .expect = conf->check_expect,
+        .fall = conf->check_fall,
+        .rise = conf->check_rise,
+    };
+}
+
 static void backend_init(struct backend *backend, uint32_t index, const struct conf_backend *conf,
                          uint32_t ring_count) {
     *backend = (struct backend){
@@ -68,6 +81,7 @@ static void backend_init(struct backend *backend, uint32_t index, const struct c
         .queue = mem_zero(sizeof *backend->queue),
     };
     backend->hash_on = conf_hash_on(str_of(backend->hash_on_text));
+    checking_init(&backend->checking, conf);
     queue_init(backend->queue, (uint32_t)conf->queue);
     backend_limits(backend, conf);
     size_t size = conf->server_count * sizeof *backend->servers;
@@ -105,6 +119,8 @@ void registry_free(struct registry *registry) {
         mem_free(backend->queue);
         mem_free(backend->name);
         mem_free(backend->hash_on_text);
+        mem_free(backend->checking.what);
+        mem_free(backend->checking.host);
     }
     mem_free(registry->backends);
     mem_free(registry);

@@ -82,14 +82,7 @@ void slot_found(struct lease *lease) {
 
 /* --- Slots -------------------------------------------------------------------------------- */
 
-static bool server_take(struct server *server, uint64_t now_ms, bool *trial) {
-    *trial = false;
-    if (atomic_load(&server->away_ms) != 0) {
-        if (now_ms < atomic_load(&server->retry_ms) || atomic_exchange(&server->trying, true)) {
-            return false;
-        }
-        *trial = true;
-    }
+bool slot_take_of(struct server *server) {
     if (server->slots == 0) {
         return true;
     }
@@ -98,6 +91,20 @@ static bool server_take(struct server *server, uint64_t now_ms, bool *trial) {
         if (atomic_compare_exchange_weak(&server->used, &used, used + 1)) {
             return true;
         }
+    }
+    return false;
+}
+
+static bool server_take(struct server *server, uint64_t now_ms, bool *trial) {
+    *trial = false;
+    if (atomic_load(&server->away_ms) != 0) {
+        if (now_ms < atomic_load(&server->retry_ms) || atomic_exchange(&server->trying, true)) {
+            return false;
+        }
+        *trial = true;
+    }
+    if (slot_take_of(server)) {
+        return true;
     }
     if (*trial) {
         atomic_store(&server->trying, false);

@@ -37,7 +37,17 @@ struct server {
     _Atomic uint64_t retry_ms;               /* away: when one request may try again */
     _Atomic bool trying;                     /* away: one does */
     _Atomic bool seen;                       /* it was there once */
+    _Atomic bool ill;                        /* by its checks; written by the ring that makes them */
     struct server_count *counts;             /* one per ring */
+};
+
+/* How its servers are asked whether they are well. */
+struct checking {
+    char *what;                              /* NULL: not at all; "tcp", or a path */
+    char *host;
+    uint32_t interval_ms, timeout_ms;
+    struct conf_statuses expect;
+    uint32_t fall, rise;                     /* checks in a row that change the verdict */
 };
 
 struct backend {
@@ -55,6 +65,7 @@ struct backend {
     bool server_timing;
     bool shields;                            /* mode sync: a worker waits for no client */
     bool lengths;                            /* a server must know how long a body is (uwsgi) */
+    struct checking checking;
     struct queue *queue;                     /* who waits, in the whole process */
     bool send_proxy, has_backups;            /* one of its servers at least */
     struct http_limits limits;               /* of connections to its servers */
@@ -85,6 +96,8 @@ struct upstream {
     struct pool waiters, orphans;
     struct list_node granted;                /* waiters of this ring whose wait is over */
     struct task grants;                      /* serves them */
+    struct probe *probes;                    /* of the servers that this ring checks */
+    uint32_t probe_count;
     struct list_node orphaned;               /* requests that a server goes on with, unasked */
     bool draining;
     struct list_node wanting;                /* leases that wait for a descriptor to come home */
@@ -92,7 +105,7 @@ struct upstream {
 };
 
 void upstream_init(struct upstream *, struct http *, struct registry *, uint32_t ring_index);
-/* Ends idle connections; those that come back later end too. */
+/* Ends idle connections; those that come back later end too. Checks end. */
 void upstream_drain(struct upstream *);
 /* True when nothing of another ring is on its way to this one, and no orphan is left: then, with
  * every lease ended, it may be finished. */

@@ -39,6 +39,7 @@ struct choice {
     uint64_t key;                   /* balance = hash */
     uint64_t now_ms;                /* set by slot_take */
     bool backups;                   /* set by balance_pick: all others are away, or were tried */
+    bool all_ill;                   /* set by balance_pick: then it makes no difference */
 };
 
 struct waiter {
@@ -76,6 +77,8 @@ bool server_is_open(const struct server *, uint64_t now_ms);
 /* Takes a slot of the server that the balancer picks among those that are open; NULL: none is.
  * *trial: the server was away, and this request tries whether it is back. */
 struct server *slot_take(struct upstream *, struct backend *, struct choice, bool *trial);
+/* A slot of that very server, if one is free: for a check. */
+bool slot_take_of(struct server *);
 /* Gives it back; who is next in the queue has it then. */
 void slot_give(struct upstream *, struct backend *, struct server *);
 /* Gives slots that are free to those that are next. */
@@ -107,6 +110,15 @@ void lease_expired(struct lease *);
 
 /* Its stream is released, its connection and its slot go back. */
 void lease_put_back(struct lease *, enum close_reason why);
+
+/* The PROXY header that a server is to get; empty: none. told NULL: the connection is our own. */
+struct str server_preface(const struct server *, const struct client_told *told,
+                          uint8_t to[PROXYPROTO_WRITE_MAX]);
+
+/* health.c: the checks of this ring's servers. */
+void health_init(struct upstream *);
+void health_stop(struct upstream *);
+void health_fini(struct upstream *);
 
 /* orphan.c: a stream whose lease gives it up is read to its end. */
 /* False: it is not one that occupies a worker, or there is no memory for it. */

@@ -87,6 +87,17 @@ static void test_numbers(void **state) {
     lab_line_bad("backend", "weight = 0", "weight = 0: write a number from 1 to 1000");
     lab_line_bad("backend", "balance = leastconn",
                  "balance = leastconn: write round_robin, least_requests, random or hash");
+    lab_line_bad("backend", "check = health",
+                 "check = health: write no, tcp, or a path as in /health");
+    lab_line_bad("backend", "check = /a b", "check = /a b: write no, tcp, or a path as in /health");
+    lab_line_bad("backend", "check_rise = 0", "check_rise = 0: write a number from 1 to 1000");
+    static const char *const statuses[] = {"ok", "99", "200-", "300-200", "200, 600", "2xx", "-"};
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
+        char line[64], want[128];
+        snprintf(line, sizeof line, "check_expect = %s", statuses[i]);
+        snprintf(want, sizeof want, "%s: write statuses from 100 to 599, as in 200-299, 304", line);
+        lab_line_bad("backend", line, want);
+    }
     const char *hash_on = ": write client, path, header:NAME or cookie:NAME";
     static const char *const bad[] = {"ip", "header:", "header", "cookie:a b", "cookie:a;b", "Path"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
