@@ -10,12 +10,12 @@
 static void pipe_init(struct sim *sim, struct sim_pipe *pipe) {
     uint32_t span = sim->params.pipe_max - sim->params.pipe_min + 1;
     *pipe = (struct sim_pipe){.limit = sim->params.pipe_min + (uint32_t)sim_draw(sim, span)};
-    pipe->bytes = mem_alloc(pipe->limit);
+    pipe->bytes = world_alloc(pipe->limit);
 }
 
 static void pipe_fini(struct sim_pipe *pipe) {
-    mem_free(pipe->bytes);
-    mem_free(pipe->flights);
+    world_free(pipe->bytes);
+    world_free(pipe->flights);
     pipe->bytes = NULL;
     pipe->flights = NULL;
 }
@@ -36,7 +36,7 @@ static void pipe_fly(struct sim_pipe *pipe, uint64_t due_us, uint32_t len, bool 
             pipe->flight_head = 0;
         } else {
             pipe->flight_cap = pipe->flight_cap == 0 ? 8 : pipe->flight_cap * 2;
-            pipe->flights = mem_grow(pipe->flights, pipe->flight_cap * sizeof *pipe->flights);
+            pipe->flights = world_grow(pipe->flights, pipe->flight_cap * sizeof *pipe->flights);
         }
     }
     pipe->last_due_us = due_us > pipe->last_due_us ? due_us : pipe->last_due_us;
@@ -61,7 +61,7 @@ static uint64_t latency_us(struct sim_end *end) {
 }
 
 struct sim_end *sim_end_new(struct sim *sim, int family) {
-    struct sim_end *end = mem_zero(sizeof *end);
+    struct sim_end *end = world_zero(sizeof *end);
     end->sim = sim;
     end->family = family;
     end->index = sim->end_count++;
@@ -294,11 +294,11 @@ void sim_ends_reap(struct sim *sim) {
             node = node == &far->link ? node->next : node;
             pipe_fini(&far->in);
             list_remove(&far->link);
-            mem_free(far);
+            world_free(far);
         }
         pipe_fini(&end->in);
         list_remove(&end->link);
-        mem_free(end);
+        world_free(end);
     }
 }
 
@@ -307,6 +307,6 @@ void sim_ends_free(struct sim *sim) {
     while ((node = list_pop(&sim->ends)) != NULL) {
         struct sim_end *end = container_of(node, struct sim_end, link);
         pipe_fini(&end->in);
-        mem_free(end);
+        world_free(end);
     }
 }

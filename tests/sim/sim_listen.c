@@ -59,7 +59,7 @@ bool sim_addr_taken(const struct sim *sim, const struct addr *addr, bool reusepo
 
 struct sim_listener *sim_listener_new(struct sim *sim, const struct addr *addr, uint32_t backlog,
                                       bool reuseport) {
-    struct sim_listener *l = mem_zero(sizeof *l);
+    struct sim_listener *l = world_zero(sizeof *l);
     l->addr = *addr;
     uint32_t max = sim->params.backlog_max;
     l->backlog = max != 0 && max < backlog ? max : backlog;
@@ -91,7 +91,7 @@ void sim_listener_free(struct sim_listener *l) {
         sim_end_close(end);
     }
     list_remove(&l->link);
-    mem_free(l);
+    world_free(l);
 }
 
 /* SO_REUSEPORT spreads by a hash of the addresses: to us, by luck. */

@@ -38,7 +38,7 @@ struct sim_peer *sim_peer_of(struct list_node *node) {
 /* --- Birth and death ---------------------------------------------------------------------- */
 
 static struct sim_peer *peer_new(struct sim *sim, struct sim_end *end) {
-    struct sim_peer *p = mem_zero(sizeof *p);
+    struct sim_peer *p = world_zero(sizeof *p);
     p->sim = sim;
     p->end = end;
     list_append(&sim->peers, &p->link);
@@ -86,9 +86,9 @@ void peer_reset(struct peer *peer) {
 static void peer_bury(struct sim_peer *p) {
     list_remove(&p->link);
     list_remove(&p->taken);
-    mem_free(p->tx);
-    mem_free(p->peer.rx);
-    mem_free(p);
+    world_free(p->tx);
+    world_free(p->peer.rx);
+    world_free(p);
 }
 
 /* It may be freed by its own callback: it is buried at its next move. */
@@ -126,7 +126,7 @@ void peer_send(struct peer *peer, const void *bytes, size_t len) {
     }
     if (p->tx_cap - peer->tx_len < len) {
         p->tx_cap = (peer->tx_len + len) * 2;
-        p->tx = mem_grow(p->tx, p->tx_cap);
+        p->tx = world_grow(p->tx, p->tx_cap);
     }
     memcpy(p->tx + peer->tx_len, bytes, len);
     peer->tx_len += len;
@@ -201,7 +201,7 @@ static void move_read(struct sim_peer *p) {
         len = 1 + (uint32_t)sim_draw(sim, len);
     }
     struct peer *peer = &p->peer;
-    peer->rx = mem_grow(peer->rx, peer->rx_len + len + 1);
+    peer->rx = world_grow(peer->rx, peer->rx_len + len + 1);
     int n = sim_end_recv(p->end, peer->rx + peer->rx_len, len > 0 ? len : 1);
     sim_note(sim, "peer-read", p->end->index, n, 0);
     if (n > 0) {
@@ -263,7 +263,7 @@ struct peer_listener *peer_listen(const struct addr *addr, uint32_t backlog) {
     if (sim_addr_taken(sim, addr, false)) {
         return NULL;
     }
-    struct sim_peer_listener *l = mem_zero(sizeof *l);
+    struct sim_peer_listener *l = world_zero(sizeof *l);
     l->sockets = sim_listener_new(sim, addr, backlog, false);
     l->listener.addr = l->sockets->addr;
     list_init(&l->accepted);
@@ -310,5 +310,5 @@ void peer_listener_close(struct peer_listener *listener) {
         peer_close(&container_of(node, struct sim_peer, taken)->peer);
     }
     sim_listener_free(l->sockets);
-    mem_free(l);
+    world_free(l);
 }

@@ -2,14 +2,39 @@
 #ifndef GYRE_TESTS_SIM_SIM_PRIV_H
 #define GYRE_TESTS_SIM_SIM_PRIV_H
 
+#include <stdlib.h>
+
 #include "base/ensure.h"
 #include "base/list.h"
-#include "base/mem.h"
 #include "sim/sim.h"
 
 #define SIM_NEVER UINT64_MAX
 /* Far from real descriptors, so that a stray real system call fails instead of doing harm. */
 #define SIM_FD_BASE 100000
+
+/* --- Memory of the world, which is not gyre's: memory.h must not count it ------------------ */
+
+static inline void *world_alloc(size_t size) {
+    void *p = malloc(size);
+    ensure(p != NULL);
+    return p;
+}
+
+static inline void *world_zero(size_t size) {
+    void *p = calloc(1, size);
+    ensure(p != NULL);
+    return p;
+}
+
+static inline void *world_grow(void *old, size_t size) {
+    void *p = realloc(old, size);
+    ensure(p != NULL);
+    return p;
+}
+
+static inline void world_free(void *p) {
+    free(p);
+}
 
 /* --- Connections: two ends, and a pipe into each ------------------------------------------ */
 

@@ -131,7 +131,7 @@ static struct sim_op *op_submit(struct ring *ring, struct op *op, enum op_kind k
     f->closing = kind == OP_CLOSE;
     f->op_count++;
     op_begin(&ring->core, op, kind, fd);
-    struct sim_op *s = mem_zero(sizeof *s);
+    struct sim_op *s = world_zero(sizeof *s);
     s->op = op;
     s->fd = fd;
     s->file = f;
@@ -214,7 +214,7 @@ void op_cancel(struct ring *ring, struct op *op) {
 /* --- Completion --------------------------------------------------------------------------- */
 
 static void complete(struct ring *ring, struct sim_op *s, int res, struct seg *seg, bool armed) {
-    struct sim_cqe *cqe = mem_zero(sizeof *cqe);
+    struct sim_cqe *cqe = world_zero(sizeof *cqe);
     *cqe = (struct sim_cqe){.sim_op = s, .res = res, .seg = seg, .armed = armed};
     list_append(&ring->completions, &cqe->link);
     s->finished = !armed;
@@ -534,13 +534,12 @@ static void op_look(struct ring *ring, struct sim_op *s) {
 /* --- A turn ------------------------------------------------------------------------------- */
 
 static void kernel_run(struct ring *ring) {
-    enum { LOOKS_MAX = 1024 };
+    enum { LOOKS_MAX = 16384 };
     static struct sim_op *looks[LOOKS_MAX];
     uint32_t count = 0;
     list_each(node, &ring->ops) {
-        if (count < LOOKS_MAX) {
-            looks[count++] = container_of(node, struct sim_op, link);
-        }
+        ensure(count < LOOKS_MAX);   /* one that is not looked at waits for ever */
+        looks[count++] = container_of(node, struct sim_op, link);
     }
     while (count > 0) {
         uint32_t i = (uint32_t)sim_draw(ring->sim, count);
@@ -565,10 +564,10 @@ static void reap(struct ring *ring, struct sim_cqe *cqe) {
             sim_fd_put(f);
         }
         list_remove(&s->link);
-        mem_free(s);
+        world_free(s);
     }
     op_deliver(&ring->core, op, cqe->res, cqe->seg, cqe->armed);
-    mem_free(cqe);
+    world_free(cqe);
 }
 
 uint64_t sim_ring_next_us(struct ring *ring) {

@@ -18,11 +18,11 @@ int sim_fd_open(struct sim *sim, enum sim_fd_kind kind, struct sim_fd **opened) 
     }
     if (i == sim->fd_cap) {
         uint32_t cap = sim->fd_cap == 0 ? 64 : sim->fd_cap * 2;
-        sim->fds = mem_grow(sim->fds, cap * sizeof *sim->fds);
+        sim->fds = world_grow(sim->fds, cap * sizeof *sim->fds);
         memset(sim->fds + sim->fd_cap, 0, (cap - sim->fd_cap) * sizeof *sim->fds);
         sim->fd_cap = cap;
     }
-    *opened = sim->fds[i] = mem_zero(sizeof **opened);
+    *opened = sim->fds[i] = world_zero(sizeof **opened);
     (*opened)->kind = kind;
     sim->fd_open++;
     return SIM_FD_BASE + (int)i;
@@ -39,7 +39,7 @@ static void fd_end(struct sim_fd *f) {
     } else if (f->kind == SIM_FD_LISTENER) {
         sim_listener_free(f->listener);
     }
-    mem_free(f);
+    world_free(f);
 }
 
 void sim_fd_close(struct sim *sim, int fd) {
@@ -88,8 +88,9 @@ struct sim_text_file *sim_text_file_at(struct sim *sim, const char *path, bool m
     if (!make) {
         return NULL;
     }
-    struct sim_text_file *file = mem_zero(sizeof *file);
-    file->path = mem_copy(path, strlen(path));
+    struct sim_text_file *file = world_zero(sizeof *file);
+    size_t len = strlen(path);
+    file->path = memcpy(world_zero(len + 1), path, len);
     list_append(&sim->files, &file->link);
     return file;
 }
@@ -97,7 +98,7 @@ struct sim_text_file *sim_text_file_at(struct sim *sim, const char *path, bool m
 void sim_text_file_append(struct sim_text_file *file, const void *p, uint32_t len) {
     if (file->cap - file->len < len) {
         file->cap = (file->len + len) * 2;
-        file->bytes = mem_grow(file->bytes, file->cap);
+        file->bytes = world_grow(file->bytes, file->cap);
     }
     memcpy(file->bytes + file->len, p, len);
     file->len += len;

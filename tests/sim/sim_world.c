@@ -129,7 +129,7 @@ struct sim_params *sim_params(struct sim *sim) {
 
 struct sim *sim_new(uint64_t seed, const struct sim_params *params) {
     ensure(current == NULL);
-    struct sim *sim = mem_zero(sizeof *sim);
+    struct sim *sim = world_zero(sizeof *sim);
     sim->magic = SIM_MAGIC;
     sim->seed = sim->luck = seed;
     sim->params = params != NULL ? *params : sim_params_clean();
@@ -189,16 +189,16 @@ void sim_free(struct sim *sim) {
     struct list_node *node;
     while ((node = list_pop(&sim->files)) != NULL) {
         struct sim_text_file *file = container_of(node, struct sim_text_file, link);
-        mem_free(file->path);
-        mem_free(file->bytes);
-        mem_free(file);
+        world_free(file->path);
+        world_free(file->bytes);
+        world_free(file);
     }
     while ((node = list_pop(&sim->alarms)) != NULL) {
-        mem_free(container_of(node, struct sim_alarm, link));
+        world_free(container_of(node, struct sim_alarm, link));
     }
-    mem_free(sim->fds);
+    world_free(sim->fds);
     sim->magic = 0;
-    mem_free(sim);
+    world_free(sim);
     current = NULL;
 }
 
@@ -213,7 +213,7 @@ uint64_t sim_wall_us(const struct sim *sim) {
 }
 
 void sim_after(struct sim *sim, uint64_t ms, void (*fn)(void *), void *arg) {
-    struct sim_alarm *alarm = mem_zero(sizeof *alarm);
+    struct sim_alarm *alarm = world_zero(sizeof *alarm);
     *alarm = (struct sim_alarm){.due_us = sim->now_us + ms * 1000, .fn = fn, .arg = arg};
     list_append(&sim->alarms, &alarm->link);
 }
@@ -262,7 +262,7 @@ static bool alarm_run(struct sim *sim) {
         if (alarm->due_us <= sim->now_us) {
             list_remove(node);
             alarm->fn(alarm->arg);
-            mem_free(alarm);
+            world_free(alarm);
             return true;
         }
     }
