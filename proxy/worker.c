@@ -201,6 +201,10 @@ void worker_drain(struct worker *w) {
 
 static void ping_run(struct post *post) {
     struct worker *w = container_of(post, struct worker, ping);
+    net_trim(&w->net);
+    http_trim(&w->http);
+    upstream_trim(&w->upstream);
+    exchanges_trim(&w->exchanges);
     atomic_fetch_add(&w->beats, 1);
     atomic_store(&w->ping_sent, false);
 }

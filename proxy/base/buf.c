@@ -112,7 +112,7 @@ static struct seg *segpool_take(struct segpool *pool) {
         pool->idle_low = pool->idle < pool->idle_low ? pool->idle : pool->idle_low;
         return container_of(list_pop(&pool->free), struct seg, free);
     }
-    if (!memory_has(pool->seg_size) || (list_empty(&pool->cold) && !segpool_grow(pool))) {
+    if ((list_empty(&pool->cold) && !segpool_grow(pool)) || !memory_has(pool->seg_size)) {
         return NULL;
     }
     struct seg *seg = container_of(list_pop(&pool->cold), struct seg, free);
@@ -174,7 +174,7 @@ void bufq_init(struct bufq *q, uint32_t mark, struct segpool *copies) {
     q->v = NULL;
     q->head = q->count = 0;
     q->cap = BUFQ_FEW;
-    q->failed = false;
+    q->failed = q->awaited = false;
     q->bytes = 0;
     q->mark = mark;
     q->copies = copies;
@@ -229,12 +229,12 @@ static bool queue_grow(struct bufq *q) {
     return true;
 }
 
-/* The segment that more copied bytes can be written to: the last one, when it is of the copies'
- * pool, nobody else holds it, and our slice ends where its used part ends. */
+/* The segment that more copied bytes can be written to: the last one, when it is a copy's, nobody
+ * else holds it, and our slice ends where its used part ends. */
 static struct seg *open_seg(const struct bufq *q) {
     struct slice *last = slice_last(q);
-    if (last == NULL || last->seg->home != q->copies || last->seg->home == NULL ||
-        last->seg->refs != 1 || last->off + last->len != last->seg->used) {
+    if (last == NULL || (last->seg->home != q->copies && last->seg->home != NULL) ||
+        q->copies == NULL || last->seg->refs != 1 || last->off + last->len != last->seg->used) {
         return NULL;
     }
     return last->seg;
@@ -285,6 +285,21 @@ void bufq_push(struct bufq *q, struct seg *seg, uint32_t off, uint32_t len) {
     }
 }
 
+/* Where memory is tight a copy is not more than it must be: thousands of small answers that are
+ * owed come to far less than as many segments of the pool. Copies are bounded by what is copied,
+ * not by their pool. */
+#define COPY_TIGHT 2048u
+
+static struct seg *copy_new(struct segpool *copies, uint32_t want) {
+    bool tight = memory_is_tight();
+    struct seg *seg = tight && copies->idle == 0 ? NULL : seg_new(copies);
+    if (seg != NULL) {
+        return seg;
+    }
+    uint32_t least = want > COPY_TIGHT ? want : COPY_TIGHT;
+    return seg_new_sized(tight && least < copies->seg_size ? least : copies->seg_size);
+}
+
 uint8_t *bufq_reserve(struct bufq *q, uint32_t want, uint32_t *got) {
     ensure(q->copies != NULL && want <= q->copies->seg_size);
     *got = 0;
@@ -297,11 +312,7 @@ uint8_t *bufq_reserve(struct bufq *q, uint32_t want, uint32_t *got) {
         *got = seg->size - seg->used;
         return seg->data + seg->used;
     }
-    seg = seg_new(q->copies);
-    if (seg == NULL) {
-        /* Copies are bounded by what is copied, not by their pool. */
-        seg = seg_new_sized(q->copies->seg_size);
-    }
+    seg = copy_new(q->copies, want);
     if (seg == NULL) {
         q->failed = true;
         return NULL;
@@ -425,6 +436,7 @@ void bufq_join(struct bufq *q, uint32_t copy_max) {
         return;
     }
     joined.failed = q->failed;
+    joined.awaited = q->awaited;
     bufq_fini(q);
     *q = joined;
 }

@@ -72,6 +72,7 @@ struct bufq {
     struct slice few[BUFQ_FEW];
     uint16_t head, count, cap;
     bool failed;            /* bytes that should follow are lost, for want of memory */
+    bool awaited;           /* a writer has found no room, and is to be told of some */
     uint32_t bytes;
     uint32_t mark;          /* where the writer should stop; a mark, not a wall */
     struct segpool *copies; /* where bufq_copy and bufq_reserve take segments from */
@@ -81,7 +82,8 @@ void bufq_init(struct bufq *, uint32_t mark, struct segpool *copies);
 void bufq_fini(struct bufq *);            /* drops all */
 void bufq_shrink(struct bufq *);          /* gives the slice array back when empty */
 /* Where the writer should stop for now: earlier where memory is pressed. It may move at any time,
- * but not for an empty queue to be full; what was full says that it has room when bytes leave. */
+ * but not for an empty queue to be full; who finds no room (bufq_ask) hears of it when bytes leave.
+ */
 #define BUFQ_PRESSED 16384u
 static inline uint32_t bufq_mark(const struct bufq *q) {
     return q->mark > BUFQ_PRESSED && memory_is_pressed() ? BUFQ_PRESSED : q->mark;
@@ -91,7 +93,14 @@ static inline uint32_t bufq_room(const struct bufq *q) {
     uint32_t mark = bufq_mark(q);
     return q->bytes < mark ? mark - q->bytes : 0;
 }
-/* There is room enough for it to be worth telling a writer that has stopped. */
+/* The same for a writer that has more: where there is none it waits to be told. (The mark may have
+ * moved since it wrote last, so that whoever takes the bytes can not know by itself.) */
+static inline uint32_t bufq_ask(struct bufq *q) {
+    uint32_t room = bufq_room(q);
+    q->awaited = q->awaited || room == 0;
+    return room;
+}
+/* There is room enough for it to be worth telling a writer that waits. */
 static inline bool bufq_is_roomy(const struct bufq *q) {
     return bufq_room(q) >= bufq_mark(q) / 2;
 }

@@ -11,9 +11,10 @@
  * no line of memory is fought for; the sum is late by as much for each of them.
  *
  * Before the bound come levels at which ever less is taken in, so that what has begun ends well:
- *   PRESSED (1/2)  queues hold less (bufq_room), so that reading stops earlier; spools go to their
- *                  files
- *   TIGHT (3/4)    new requests are answered 503; all memory that is only kept warm goes back
+ *   PRESSED (1/2)  queues hold less (bufq_room), so that reading stops earlier, and so do sends;
+ *                  spools go to their files
+ *   TIGHT (3/4)    new requests are answered 503, and their connections closed; all memory that is
+ *                  only kept warm goes back; copies are no larger than they must be
  *   FULL (15/16)   nobody is accepted
  * At the bound itself mem_try_* and seg_new give NULL, as without memory. */
 enum memory_level { MEMORY_PLENTY, MEMORY_PRESSED, MEMORY_TIGHT, MEMORY_FULL };

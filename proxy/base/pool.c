@@ -1,11 +1,14 @@
 /* Slabs of equal objects and a free list through them. */
 #include "base/pool.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/ensure.h"
 #include "base/fault.h"
 #include "base/mem.h"
+#include "base/memory.h"
 
 #if defined(__has_feature)            /* clang says it in its own way */
 #if __has_feature(address_sanitizer)
@@ -23,76 +26,178 @@
 
 #define POOL_MAGIC 0x706f6f6cu
 #define SLAB_BYTES 65536u
+#define PAGE_BYTES 4096u       /* where pages are larger they are not given back (EINVAL) */
 
-/* Objects follow the slab's head, at 64-byte alignment when the object asks for nothing odd. */
+/* The slab's head stands by itself, so that all of its pages can go. Behind each object there is a
+ * pointer to it. */
 struct pool_slab {
-    struct pool_slab *next;
-    uint32_t count;
+    struct list_node link;
+    char *objects;
+    void *free_first;          /* a list through the free objects */
+    uint32_t live;
 };
-#define SLAB_HEAD 64u
+#define TAIL_BYTES 16u
 
 void pool_init(struct pool *pool, const char *name, size_t size, uint32_t live_max) {
     ensure(size >= sizeof(void *) && size < SLAB_BYTES * 16);
     *pool = (struct pool){.magic = POOL_MAGIC, .name = name, .live_max = live_max};
     pool->size = (uint32_t)((size + 15) & ~(size_t)15);
+    uint32_t least = 4 * (pool->size + TAIL_BYTES);
+    pool->slab_size = least < SLAB_BYTES ? SLAB_BYTES
+                                         : (least + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
     pool->fault = (uint8_t)fault_of_pool(name);
+    list_init(&pool->partial);
+    list_init(&pool->empty);
+    list_init(&pool->cold);
+    list_init(&pool->full);
+}
+
+static struct pool_slab *slab_of(struct list_node *link) {
+    return container_of(link, struct pool_slab, link);
+}
+
+static void slabs_free(struct pool *pool, struct list_node *slabs, bool counted) {
+    while (!list_empty(slabs)) {
+        struct pool_slab *slab = slab_of(list_pop(slabs));
+        UNPOISON(slab->objects, pool->slab_size);
+        free(slab->objects);
+        mem_free(slab);
+        memory_count(counted ? -(int64_t)pool->slab_size : 0);
+    }
 }
 
 void pool_fini(struct pool *pool) {
     ensure_magic(pool, POOL_MAGIC);
-    ensure(pool->live == 0);
-    while (pool->slabs != NULL) {
-        struct pool_slab *slab = pool->slabs;
-        pool->slabs = slab->next;
-        UNPOISON((char *)slab + SLAB_HEAD, (size_t)slab->count * pool->size);
-        mem_free(slab);
-    }
+    ensure(pool->live == 0 && list_empty(&pool->partial) && list_empty(&pool->full));
+    slabs_free(pool, &pool->empty, true);
+    slabs_free(pool, &pool->cold, false);
     pool->magic = 0;
 }
 
-static bool pool_grow(struct pool *pool) {
-    uint32_t count = (SLAB_BYTES - SLAB_HEAD) / pool->size;
-    count = count < 4 ? 4 : count;
-    struct pool_slab *slab = mem_try_zero(SLAB_HEAD + (size_t)count * pool->size);
-    if (slab == NULL) {
+/* --- Slabs -------------------------------------------------------------------------------- */
+
+/* Its memory is zero: it is new, or was cold. */
+static void slab_warm(struct pool *pool, struct pool_slab *slab) {
+    uint32_t step = pool->size + TAIL_BYTES;
+    slab->free_first = NULL;
+    for (uint32_t i = pool->slab_size / step; i-- > 0;) {
+        char *object = slab->objects + (size_t)i * step;
+        *(void **)(void *)object = slab->free_first;
+        *(struct pool_slab **)(void *)(object + pool->size) = slab;
+        slab->free_first = object;
+    }
+    POISON(slab->objects, pool->slab_size);
+    memory_count(pool->slab_size);
+    list_prepend(&pool->empty, &slab->link);
+    pool->idle++;
+}
+
+static bool slab_new(struct pool *pool) {
+    struct pool_slab *slab = mem_try_zero(sizeof *slab);
+    char *objects = slab != NULL && memory_has(pool->slab_size)
+                        ? aligned_alloc(PAGE_BYTES, pool->slab_size) : NULL;
+    if (objects == NULL) {
+        mem_free(slab);
         return false;
     }
-    slab->next = pool->slabs;
-    slab->count = count;
-    pool->slabs = slab;
-    char *first = (char *)slab + SLAB_HEAD;
-    for (uint32_t i = count; i-- > 0;) {
-        char *object = first + (size_t)i * pool->size;
-        *(void **)(void *)object = pool->free_first;
-        pool->free_first = object;
-        POISON(object, pool->size);
-    }
+    memset(objects, 0, pool->slab_size);
+    slab->objects = objects;
+    slab_warm(pool, slab);
     return true;
 }
+
+static void slab_cool(struct pool *pool, struct pool_slab *slab) {
+    if (madvise(slab->objects, pool->slab_size, MADV_DONTNEED) != 0) {
+        return;   /* locked pages: they stay */
+    }
+    UNPOISON(slab->objects, pool->slab_size);   /* late completions read zeros there */
+    list_remove(&slab->link);
+    list_append(&pool->cold, &slab->link);
+    pool->idle--;
+    memory_count(-(int64_t)pool->slab_size);
+}
+
+/* One with a free object; NULL: there is no memory. */
+static struct pool_slab *slab_find(struct pool *pool) {
+    if (!list_empty(&pool->partial)) {
+        return slab_of(pool->partial.next);
+    }
+    if (list_empty(&pool->empty) && !list_empty(&pool->cold)) {
+        if (!memory_has(pool->slab_size)) {
+            return NULL;
+        }
+        slab_warm(pool, slab_of(list_pop(&pool->cold)));
+    }
+    if (list_empty(&pool->empty) && !slab_new(pool)) {
+        return NULL;
+    }
+    struct pool_slab *slab = slab_of(list_pop(&pool->empty));
+    list_prepend(&pool->partial, &slab->link);
+    pool->idle--;
+    pool->idle_low = pool->idle < pool->idle_low ? pool->idle : pool->idle_low;
+    return slab;
+}
+
+void pool_trim(struct pool *pool) {
+    ensure_magic(pool, POOL_MAGIC);
+    uint32_t surplus = memory_is_tight() ? pool->idle : pool->idle_low;
+    struct list_node *next, *node = pool->empty.prev;
+    for (; surplus > 0; surplus--, node = next) {
+        next = node->prev;
+        slab_cool(pool, slab_of(node));
+    }
+    pool->idle_low = pool->idle;
+}
+
+/* --- Objects ------------------------------------------------------------------------------ */
 
 void *pool_get(struct pool *pool) {
     ensure_magic(pool, POOL_MAGIC);
     if (pool->live_max != 0 && pool->live >= pool->live_max) {
         return NULL;
     }
-    if (fault_hit(pool->fault) || (pool->free_first == NULL && !pool_grow(pool))) {
+    struct pool_slab *slab = fault_hit(pool->fault) ? NULL : slab_find(pool);
+    if (slab == NULL) {
         return NULL;
     }
-    void *object = pool->free_first;
+    void *object = slab->free_first;
     UNPOISON(object, pool->size);
-    pool->free_first = *(void **)object;
+    slab->free_first = *(void **)object;
     *(void **)object = NULL;
+    slab->live++;
+    if (slab->free_first == NULL) {
+        list_remove(&slab->link);
+        list_append(&pool->full, &slab->link);
+    }
     if (++pool->live > pool->live_peak) {
         pool->live_peak = pool->live;
     }
     return object;
 }
 
+static struct pool_slab *slab_behind(const struct pool *pool, char *object) {
+    UNPOISON(object + pool->size, TAIL_BYTES);
+    struct pool_slab *slab = *(struct pool_slab **)(void *)(object + pool->size);
+    POISON(object + pool->size, TAIL_BYTES);
+    return slab;
+}
+
 void pool_put(struct pool *pool, void *object) {
     ensure_magic(pool, POOL_MAGIC);
     ensure(object != NULL && pool->live > 0);
-    *(void **)object = pool->free_first;
-    pool->free_first = object;
+    struct pool_slab *slab = slab_behind(pool, object);
+    if (slab->free_first == NULL || slab->live == 1) {
+        list_remove(&slab->link);
+        list_prepend(slab->live == 1 ? &pool->empty : &pool->partial, &slab->link);
+    }
+    *(void **)object = slab->free_first;
+    slab->free_first = object;
     POISON(object, pool->size);
     pool->live--;
+    if (--slab->live == 0) {
+        pool->idle++;
+        if (memory_is_tight()) {
+            slab_cool(pool, slab);
+        }
+    }
 }

@@ -5,8 +5,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A pool belongs to one thread. Its memory is type-stable: an object that was given back stays
- * an object of this pool until pool_fini, so a late completion may still read its op. */
+#include "base/list.h"
+
+/* A pool belongs to one thread. Its memory is type-stable: where an object was there is an object
+ * of this pool, or zeros, until pool_fini, so a late completion may still read its op. Objects come
+ * in slabs; the pages of those in which nothing is live go back with pool_trim, and, as soon as
+ * they are empty, where memory is tight. */
 struct pool {
     unsigned magic;
     const char *name;
@@ -15,16 +19,21 @@ struct pool {
     uint32_t live_max;    /* 0: no bound */
     uint32_t live_peak;
     uint8_t fault;        /* enum fault_point: the row of this name */
-    void *free_first;
-    struct pool_slab *slabs;
+    uint32_t slab_size;   /* bytes */
+    uint32_t idle, idle_low;      /* slabs of `empty`: now, the fewest since the last trim */
+    struct list_node partial;     /* slabs with live objects and free ones */
+    struct list_node empty;       /* nothing is live there; the last that became so first */
+    struct list_node cold;        /* the same, and their pages are the kernel's */
+    struct list_node full;
 };
 
 void pool_init(struct pool *, const char *name, size_t size, uint32_t live_max);
 /* Ensures that nothing is live. */
 void pool_fini(struct pool *);
-/* Not zeroed: whatever its last user left, which for ops keeps their generation. Fresh memory is
- * zero but for the first word. NULL when live_max objects are out, or when
- * there is no memory for more. */
+/* Gives the pages of slabs back that nobody has needed since the last call. */
+void pool_trim(struct pool *);
+/* Not zeroed: whatever its last user left. Fresh memory is zero but for the first word. NULL when
+ * live_max objects are out, or when there is no memory for more. */
 void *pool_get(struct pool *);
 void pool_put(struct pool *, void *object);
 

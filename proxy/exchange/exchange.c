@@ -101,13 +101,15 @@ static void exchange_late(struct timer *timer) {
 }
 
 /* The pool is at its bound, or memory_max is near: an answer without an exchange, and its line in
- * the log. */
+ * the log. In the latter case its connection goes as well: what it holds is wanted, and what it has
+ * sent ahead would be shed one by one. */
 static void exchange_shed(struct exchanges *room, struct stream *down) {
     static struct log_limit said;   /* of all rings */
     if (memory_is_tight()) {
         log_warn_limited(&said, ring_now_ms(room->ring),
                          "answering 503: %llu MiB of memory are in use, and memory_max is near",
                          (unsigned long long)(memory_used() >> 20));
+        down->why = CLOSE_NO_MEMORY;
     } else {
         log_warn_limited(&said, ring_now_ms(room->ring),
                          "answering 503: the pool of exchanges is at its bound");
@@ -161,6 +163,11 @@ void exchanges_init(struct exchanges *room, struct http *http, struct upstream *
 void exchanges_bound(struct exchanges *room, uint32_t count) {
     room->pool.live_max = count;
     room->spools.live_max = 3 * count;   /* both bodies, and those that the disk still holds */
+}
+
+void exchanges_trim(struct exchanges *room) {
+    pool_trim(&room->pool);
+    pool_trim(&room->spools);
 }
 
 uint32_t exchanges_running(const struct exchanges *room) {

@@ -8,7 +8,7 @@
  * A push makes room in tx at once where its connection has some. */
 static uint32_t pump_bytes(struct stream *to, struct stream *from, struct frames *frames) {
     uint32_t moved = 0, room;
-    while (!to->tx_end && from->rx.bytes > 0 && (room = bufq_room(&to->tx)) > 0) {
+    while (!to->tx_end && from->rx.bytes > 0 && (room = bufq_ask(&to->tx)) > 0) {
         if (frames != NULL) {
             frames_pass(frames, &from->rx, room < from->rx.bytes ? room : from->rx.bytes);
         }
@@ -189,6 +189,7 @@ enum step step_tunnel(struct exchange *e) {
     moved |= pump(e->down, e->up, false, e->websocket ? &e->to_client : NULL);
     if ((e->down->ready & STREAM_STOP) != 0) {
         tunnel_stop(e);
+        moved = true;   /* however long it was silent, it has its time to end */
     }
     if (moved) {
         e->moved_us = ring_now_us(e->room->ring);

@@ -82,11 +82,8 @@ enum step step_reply(struct exchange *e) {
     shield_drop(e);
     struct head extra;
     head_init(&extra, &e->down->arena);
-    if (!reply_fields(e, status, &extra)) {
-        e->why = CLOSE_NO_MEMORY;
-        status = reply_status(e->why);
-    }
-    e->up = local_stream_new(e->room->http, status, &extra, &e->task);
+    bool whole = reply_fields(e, status, &extra);   /* a bare 503 has its field by itself */
+    e->up = whole ? local_stream_new(e->room->http, status, &extra, &e->task) : NULL;
     if (e->up == NULL) {
         if (status == 204 || status == 308 || status == 405) {   /* nothing without their fields */
             e->why = CLOSE_NO_MEMORY;

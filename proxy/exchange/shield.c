@@ -93,7 +93,7 @@ void shield_upload(struct exchange *e) {
     struct spool *spool = e->request_spool;
     struct stream *up = e->up;
     uint32_t room;
-    while (!up->tx_end && (room = bufq_room(&up->tx)) > 0) {
+    while (!up->tx_end && (room = bufq_ask(&up->tx)) > 0) {
         uint32_t got = spool_pull(spool, &up->tx, room);
         up->tx_end = spool_bytes(spool) == 0;
         if (got == 0 && !up->tx_end) {
@@ -143,7 +143,7 @@ static void shield_give(struct exchange *e) {
     struct spool *spool = e->response_spool;
     struct stream *down = e->down;
     uint32_t room;
-    while (!down->tx_end && (room = bufq_room(&down->tx)) > 0) {
+    while (!down->tx_end && (room = bufq_ask(&down->tx)) > 0) {
         uint32_t got = spool_pull(spool, &down->tx, room);
         down->tx_end = spool_bytes(spool) == 0 && shield_has_all(e);
         if (got == 0 && !down->tx_end) {

@@ -158,11 +158,12 @@ static uint64_t ahead(const struct spool *s) {
 }
 
 static void read_start(struct spool *s) {
+    uint32_t piece = memory_is_pressed() ? BUFQ_PRESSED : PIECE_BYTES;
     if (file_bytes(s) == 0 || !op_idle(&s->op_read) || s->why != CLOSE_NONE ||
-        s->owner == NULL || ahead(s) >= PIECE_BYTES) {
+        s->owner == NULL || ahead(s) >= piece) {
         return;
     }
-    uint64_t wanted = file_bytes(s) < PIECE_BYTES ? file_bytes(s) : PIECE_BYTES;
+    uint64_t wanted = file_bytes(s) < piece ? file_bytes(s) : piece;
     uint32_t len = file_run(s, s->read_at, wanted);
     s->reading = seg_new_sized(len);
     if (s->reading == NULL) {
@@ -254,7 +255,9 @@ uint32_t spool_room(struct spool *s) {
     uint64_t all = held + file_bytes(s);
     uint64_t most = s->no_file ? memory_share(s) : s->max;
     uint64_t room = all < most ? most - all : 0;
-    uint64_t memory = memory_share(s) + unwritten_share(s);
+    /* What was taken before memory was short stays where it is, and no write makes room there. */
+    uint64_t share = memory_share(s);
+    uint64_t memory = (share > s->head.bytes ? share : s->head.bytes) + unwritten_share(s);
     uint64_t in_memory = held < memory ? memory - held : 0;
     room = room < in_memory ? room : in_memory;
     s->full = room == 0;

@@ -134,7 +134,6 @@ struct h1_tx {
     bool head_sent;               /* the final one */
     bool done;                    /* the message is complete, as far as we are concerned */
     bool short_of;                /* tx_end came before all of the length */
-    bool full;                    /* the owner waits for room */
     bool sent;                    /* SENT was told */
     uint64_t left;                /* H1_TX_LENGTH */
 };

@@ -78,13 +78,13 @@ void h1_tx_push(struct h1_tx *tx, struct http *http, struct stream *st, struct w
         return;
     }
     uint32_t room;
-    while (st->tx.bytes > 0 && (room = bufq_room(&wire->tx)) > 0) {
+    while (st->tx.bytes > 0 && (room = bufq_ask(&wire->tx)) > 0) {
         frame(tx, &wire->tx, &st->tx, st->tx.bytes < room ? st->tx.bytes : room);
         wire_push(wire);
     }
     st->tx_bytes -= st->tx.bytes;
     if (st->tx.bytes > 0) {
-        tx->full = tx->full || bufq_room(&st->tx) == 0;
+        (void)bufq_ask(&st->tx);
         h1_settle(&st->tx);
     }
 }
@@ -93,8 +93,8 @@ void h1_tx_room(struct h1_tx *tx, struct http *http, struct stream *st, struct w
     if (st->tx.bytes > 0) {
         h1_tx_push(tx, http, st, wire, NULL);
     }
-    if (tx->full && bufq_is_roomy(&st->tx)) {
-        tx->full = false;
+    if (st->tx.awaited && bufq_is_roomy(&st->tx)) {
+        st->tx.awaited = false;
         stream_wake(http, st, STREAM_ROOM);
     }
     tell_sent(tx, http, st, wire);

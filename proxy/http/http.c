@@ -24,6 +24,15 @@ void http_fini(struct http *http) {
     http->magic = 0;
 }
 
+void http_trim(struct http *http) {
+    ensure_magic(http, HTTP_MAGIC);
+    struct pool *pools[] = {&http->chunks, &http->downs, &http->ups, &http->down_streams,
+                            &http->up_streams, &http->locals};
+    for (size_t i = 0; i < sizeof pools / sizeof *pools; i++) {
+        pool_trim(pools[i]);
+    }
+}
+
 void http_bound(struct http *http, uint32_t clients, uint32_t servers) {
     ensure_magic(http, HTTP_MAGIC);
     http->downs.live_max = http->down_streams.live_max = http->locals.live_max = clients;

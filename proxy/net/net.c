@@ -90,6 +90,11 @@ void net_bound(struct net *net, uint32_t wires) {
     net->sendvs.live_max = wires;
 }
 
+void net_trim(struct net *net) {
+    pool_trim(&net->wires);
+    pool_trim(&net->sendvs);
+}
+
 bool net_has_room(const struct net *net) {
     return net->wires.live_max == 0 || net->wires.live < net->wires.live_max;
 }

@@ -66,6 +66,8 @@ void net_fini(struct net *);
 /* The most wires at a time (0: any number); what else the room hands out goes with a wire, and is
  * bounded by it and by its marks. */
 void net_bound(struct net *, uint32_t wires);
+/* Now and then, here as in the rooms above: the pools give back what nobody has needed lately. */
+void net_trim(struct net *);
 /* False when wire_accept would be refused. */
 bool net_has_room(const struct net *);
 uint32_t net_wires(const struct net *);
@@ -164,7 +166,6 @@ struct wire {
     bool reset;                       /* owner: wire_shut shall send a reset */
     bool eof, cut;                    /* the peer has ended its side; without close_notify */
     bool dead;                        /* LOST was told: no more ops but the last */
-    bool full;                        /* tx was at its mark: tell when there is room */
     bool hung_up;                     /* the peer ended its side while rx had no room */
     bool tx_dead;                     /* the kernel takes no more: what is pushed is dropped */
     bool tls_failed;

@@ -149,6 +149,12 @@ void wire_pull(struct wire *w) {
 /* The most that one send takes along; larger ones gain nothing, and hold other wires up. */
 #define SEND_BYTES_MAX (256u * 1024u)
 
+/* What waits in a send is held as what waits for one is: where memory is pressed it is no more. */
+static uint32_t send_room(const struct wire *w) {
+    uint32_t most = memory_is_pressed() ? BUFQ_PRESSED : SEND_BYTES_MAX;
+    return w->sending.bytes < most ? most - w->sending.bytes : 0;
+}
+
 static void wire_start_send(struct wire *w) {
     struct net *net = w->net;
     struct sendv *v = w->sending.count > 1 ? pool_get(&net->sendvs) : NULL;
@@ -179,7 +185,7 @@ static void wire_flush(struct wire *w) {
         return;
     }
     if (!wire_is_tls(w) && op_idle(&w->op_tx)) {
-        bufq_move(&w->sending, &w->tx, SEND_BYTES_MAX - w->sending.bytes);
+        bufq_move(&w->sending, &w->tx, send_room(w));
     }
     if (w->tx.failed || w->sending.failed) {
         wire_starved(w);
@@ -220,8 +226,8 @@ static void wire_tx_broken(struct wire *w) {
 
 static void wire_tell_room(struct wire *w, bool sent) {
     bool flushed = sent && w->tell_sent && wire_flushed(w);
-    if (flushed || (w->full && (w->tx_dead || bufq_is_roomy(&w->tx)))) {
-        w->full = false;
+    if (flushed || (w->tx.awaited && (w->tx_dead || bufq_is_roomy(&w->tx)))) {
+        w->tx.awaited = false;
         wire_wake(w, WIRE_ROOM);
     }
 }
@@ -289,8 +295,7 @@ void wire_push(struct wire *w) {
         bufq_settle(&w->tx);
     }
     wire_send(w);
-    if (bufq_room(&w->tx) == 0) {
-        w->full = true;
+    if (bufq_ask(&w->tx) == 0) {
         bufq_settle(&w->tx);
     }
 }

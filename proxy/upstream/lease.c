@@ -384,6 +384,11 @@ static void each_server(struct upstream *room, void (*call)(struct local_server 
     }
 }
 
+void upstream_trim(struct upstream *room) {
+    pool_trim(&room->waiters);
+    pool_trim(&room->orphans);
+}
+
 void upstream_drain(struct upstream *room) {
     room->draining = true;
     health_stop(room);

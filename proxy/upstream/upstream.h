@@ -37,7 +37,7 @@ struct server {
     _Atomic uint64_t retry_ms;               /* away: when one request may try again */
     _Atomic bool trying;                     /* away: one does */
     _Atomic bool seen;                       /* it was there once */
-    _Atomic bool ill;                        /* by its checks; written by the ring that makes them */
+    _Atomic bool ill;                        /* say its checks; set by the ring that makes them */
     struct server_count *counts;             /* one per ring */
 };
 
@@ -105,6 +105,7 @@ struct upstream {
 };
 
 void upstream_init(struct upstream *, struct http *, struct registry *, uint32_t ring_index);
+void upstream_trim(struct upstream *);
 /* Ends idle connections; those that come back later end too. Checks end. */
 void upstream_drain(struct upstream *);
 /* True when nothing of another ring is on its way to this one, and no orphan is left: then, with

@@ -161,6 +161,9 @@ static const struct script scripts[] = {
     {"over TLS", "6455 7.4.1", SOON, .tls = true, .steps = STEPS(
         C(ASK), OX(ASKED(UP_FROM("1.1", "a", "https"), "websocket")), O(SWITCH), CX(SWITCHED),
         STOP, CX(GOING_AWAY), CLOSED, OX(TO_SERVER), O_CLOSED)},
+    {"over TLS, one that was silent for long", "6455 7.4.1", SOON, .tls = true, .steps = STEPS(
+        C(ASK), OX(ASKED(UP_FROM("1.1", "a", "https"), "websocket")), O(SWITCH), CX(SWITCHED),
+        WAIT(11000), STOP, CX(GOING_AWAY), CLOSED, OX(TO_SERVER), O_CLOSED, WHY(DRAIN))},
     {"behind a long frame, a longer one, and one of many pieces", "6455 5.2", SOON,
      .steps = STEPS(OPENS, O("\x82\x7e\x00\x03" "abc"), CX("\x82\x7e\x00\x03" "abc"),
         O("\x82\x7f\0\0\0\0\0\0\0\x02" "de\x89\0"), CX("\x82\x7f\0\0\0\0\0\0\0\x02" "de\x89\0"),

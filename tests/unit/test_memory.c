@@ -13,6 +13,7 @@
 #include "base/ensure.h"
 #include "base/mem.h"
 #include "base/memory.h"
+#include "base/pool.h"
 
 #define MIB (UINT64_C(1) << 20)
 #define SLACK 131072u   /* what a thread has not added up yet, twice */
@@ -202,12 +203,135 @@ static void queues_hold_less_under_pressure(void **state) {
     bufq_fini(&small);
 }
 
+#define OBJECTS 1000u
+#define OBJECT_BYTES 1000u
+static void objects_fill(struct pool *pool, uint8_t **objects) {
+    for (unsigned i = 0; i < OBJECTS; i++) {
+        objects[i] = pool_get(pool);
+        assert_non_null(objects[i]);
+        memset(objects[i], (int)i, OBJECT_BYTES);
+    }
+    for (unsigned i = 0; i < OBJECTS; i++) {
+        assert_true(objects[i][0] == (uint8_t)i && objects[i][OBJECT_BYTES - 1] == (uint8_t)i);
+    }
+}
+
+/* What nobody needs goes back at the second trim; what is used in between stays. */
+static void objects_are_counted_and_go_back(void **state) {
+    (void)state;
+    struct pool pool;
+    uint8_t *objects[OBJECTS];
+    pool_init(&pool, "test", OBJECT_BYTES, 0);
+    for (unsigned round = 0; round < 3; round++) {
+        objects_fill(&pool, objects);
+        pool_trim(&pool);                /* all of them are in use */
+        pool_trim(&pool);
+        assert_true(memory_used() >= before + OBJECTS * OBJECT_BYTES);
+        const uint8_t *last = objects[OBJECTS - 1];
+        assert_true(is_resident(last));
+        for (unsigned i = OBJECTS; i-- > 1;) {
+            assert_int_equal(objects[i][OBJECT_BYTES - 1], (uint8_t)i);
+            pool_put(&pool, objects[i]);
+        }
+        pool_trim(&pool);
+        assert_true(memory_used() >= before + OBJECTS * OBJECT_BYTES);   /* warm */
+        pool_trim(&pool);
+        assert_true(memory_used() < before + 65536 + 4096);
+        assert_false(is_resident(last));
+        assert_int_equal(objects[0][0], 0);
+        pool_put(&pool, objects[0]);
+    }
+    pool_fini(&pool);
+}
+
+/* Where memory is tight empty slabs go back at once, so that what came to that level leaves it. */
+static void objects_go_back_at_once_where_memory_is_tight(void **state) {
+    (void)state;
+    struct pool pool;
+    uint8_t *objects[OBJECTS];
+    pool_init(&pool, "test", OBJECT_BYTES, 0);
+    memory_bound(before + OBJECTS * OBJECT_BYTES * 5 / 4);
+    objects_fill(&pool, objects);
+    assert_true(memory_is_tight());
+    void *more[OBJECTS];
+    unsigned count = 0;
+    while ((more[count] = pool_get(&pool)) != NULL) {
+        assert_true(++count < OBJECTS);
+    }
+    assert_true(count > 0 && memory_used() <= before + OBJECTS * OBJECT_BYTES * 5 / 4);
+    for (unsigned i = 0; i < OBJECTS; i++) {
+        pool_put(&pool, objects[i]);
+    }
+    assert_false(memory_is_tight());
+    while (count > 0) {
+        pool_put(&pool, more[--count]);
+    }
+    pool_fini(&pool);
+}
+
+/* A copy is a segment of its pool, or a small one where memory is tight and none is warm. */
+static void copies_are_small_where_memory_is_tight(void **state) {
+    (void)state;
+    struct segpool copies;
+    struct bufq queues[100];
+    segpool_init(&copies, "copies", 16384, 0, false);
+    char *held = mem_alloc(8 * MIB), text[5000];
+    memset(text, 't', sizeof text);
+    memory_bound(before + 10 * MIB);
+    assert_true(memory_is_tight());
+    uint64_t used = memory_used();
+    for (unsigned i = 0; i < 100; i++) {
+        bufq_init(&queues[i], 65536, &copies);
+        for (unsigned n = 0; n < 10; n++) {
+            bufq_copy(&queues[i], text, 100);
+        }
+        assert_true(queues[i].count == 1 && queues[i].bytes == 1000);
+    }
+    assert_true(memory_used() - used < 100 * 3000);
+    uint32_t got;
+    assert_non_null(bufq_reserve(&queues[0], 9000, &got));
+    assert_true(got >= 9000);
+    bufq_commit(&queues[0], 0);
+    bufq_copy(&queues[0], text, sizeof text);
+    assert_true(queues[0].bytes == 6000 && !queues[0].failed);
+    for (unsigned i = 0; i < 100; i++) {
+        bufq_fini(&queues[i]);
+    }
+    mem_free(held);
+    segpool_fini(&copies);
+}
+
+/* Who finds no room is to be told, though the mark came down behind its last write. */
+static void who_finds_no_room_is_remembered(void **state) {
+    (void)state;
+    struct segpool copies;
+    struct bufq q;
+    char *held = mem_alloc(8 * MIB), text[20000] = {0};
+    segpool_init(&copies, "copies", 16384, 0, false);
+    bufq_init(&q, 65536, &copies);
+    bufq_copy(&q, text, sizeof text);
+    assert_true(bufq_ask(&q) > 0 && !q.awaited);
+    memory_bound(before + 14 * MIB);
+    assert_int_equal(bufq_ask(&q), 0);
+    assert_true(q.awaited && !bufq_is_roomy(&q));
+    bufq_join(&q, 4096);
+    assert_true(q.awaited);
+    bufq_drop(&q, 12000);
+    assert_true(q.awaited && bufq_is_roomy(&q));
+    bufq_fini(&q);
+    mem_free(held);
+    segpool_fini(&copies);
+}
+
 int main(void) {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, count_begin, count_end)
     const struct CMUnitTest tests[] = {
         CASE(what_mem_gives_is_counted), CASE(threads_add_up), CASE(levels_come_and_go),
         CASE(segments_are_counted_and_go_back), CASE(segments_know_the_bound),
         CASE(pages_that_are_shared_stay), CASE(queues_hold_less_under_pressure),
+        CASE(objects_are_counted_and_go_back),
+        CASE(objects_go_back_at_once_where_memory_is_tight),
+        CASE(copies_are_small_where_memory_is_tight), CASE(who_finds_no_room_is_remembered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
