@@ -293,10 +293,10 @@ class Gyre:
         before = self.switches()
         until(lambda: self.switches() >= before + count, f"{count} turns of gyre")
 
-    def memory(self):
-        """Resident bytes."""
-        with open(f"/proc/{self.pid}/status", encoding="utf-8") as file:
-            return int(re.search(r"VmRSS:\s+(\d+) kB", file.read()).group(1)) * 1024
+    def memory(self, what="Rss"):
+        """Resident bytes; Pss: its share of those that it has in common with others."""
+        with open(f"/proc/{self.pid}/smaps_rollup", encoding="utf-8") as file:
+            return int(re.search(rf"^{what}:\s+(\d+) kB", file.read(), re.M).group(1)) * 1024
 
 
 def run_gyre(*args, seconds=WAIT_S, **options):

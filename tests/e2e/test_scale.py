@@ -2,10 +2,12 @@
 import os
 import random
 import resource
+import signal
 import socket
 import threading
 import time
 
+import crowd
 import harness
 from harness import SHARED, WAIT_S, Curl, Front, alone, check, equal, until, within
 from test_tls import TlsClient
@@ -13,6 +15,8 @@ from test_websocket import UPGRADE
 from wire import Client, Origin
 
 MIB = 1 << 20
+# An address sanitizer keeps what was freed, and that would be measured.
+FORGET = {"ASAN_OPTIONS": ":".join([os.environ.get("ASAN_OPTIONS", ""), "quarantine_size_mb=1"])}
 REQUEST = b"GET /idle HTTP/1.1\r\nHost: one.test\r\n\r\n"
 
 
@@ -54,6 +58,58 @@ def test_9000_idle_clients():
         until(lambda: front.gyre.descriptors() < 100, "all to be closed")
     short = "" if count == wanted else f" (of {wanted}: the limit of descriptors is too low)"
     return f"{count} clients{short}, {each / 1024:.1f} KiB each, 500 requests in {took:.2f} s"
+
+
+# For each tunnel over TLS that says nothing: two connections, two requests, OpenSSL's. An address
+# sanitizer's red zones, and what it keeps of what was freed, are not gyre's to count.
+TUNNEL_BYTES_MAX = 48 * 1024
+TUNNEL_BYTES_SANITIZED = 96 * 1024
+
+
+@alone
+@within(180)
+def test_9000_idle_tunnels():
+    """WebSockets over TLS on one worker: all are let in, work, cost little, and are told to go."""
+    wanted, processes = 9000, 3
+    # gyre has two descriptors for each of them.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    count = min(wanted, (hard - 1000) // 2) // processes * processes
+    address, origin = crowd.start_origin()
+    # All of them end at once: the access log is not for that, nor is the completion queue. Either
+    # may say so.
+    front = Front(address, tls=True, workers=1, env=FORGET, glob="drain_timeout = 4s",
+                  backend="mode = async",
+                  expect=["is ready: 1 worker|access log: .* dropped|completion queue was full"])
+    clients = [crowd.Child(crowd.hold_clients, front.address) for _ in range(processes)]
+
+    def each(*words, seconds=WAIT_S):
+        for child in clients:
+            child.ask(*words)
+        return sum(child.told(seconds) for child in clients)
+    each("open", 10)                                # its slabs are there from now on
+    before, began = front.gyre.memory("Pss"), time.monotonic()
+    equal(each("open", count // processes - 10, seconds=120), count, "tunnels")
+    took, grown = time.monotonic() - began, front.gyre.memory("Pss") - before
+    check(front.gyre.descriptors() >= 2 * count, "they are not held")
+    echoed = each("echo", max(count // 600, 1))
+    check(echoed >= min(count, 500), f"{echoed} are asked")
+    check(front.gyre.descriptors() >= 2 * count, "they are not held any more")
+    most = TUNNEL_BYTES_SANITIZED if front.gyre.is_sanitized() else TUNNEL_BYTES_MAX
+    said = f"{grown / count / 1024:.1f} KiB each (PSS)"
+    check(grown < count * most, said)
+    front.gyre.process.send_signal(signal.SIGTERM)
+    equal(each("end", seconds=40), count, "clients that got a Close")
+    front.gyre.wait_exit(60)
+    front.gyre.judge(0)
+
+    def origin_told():
+        origin.ask("count")
+        return origin.told()["going away"] == count
+    until(origin_told, "the server to have got a Close for each")
+    for line in front.log_lines(1):
+        check('" 101 ' in line and "close=drain" in line, line)
+    short = "" if count == wanted else f" (of {wanted}: the limit of descriptors is too low)"
+    return f"{count} tunnels{short} after {took:.1f} s, {said}, {echoed} were used"
 
 
 def endless(size):
@@ -98,8 +154,6 @@ def until_still(value):
     return last
 
 
-# An address sanitizer keeps what was freed, and that would be measured.
-FORGET = {"ASAN_OPTIONS": ":".join([os.environ.get("ASAN_OPTIONS", ""), "quarantine_size_mb=1"])}
 # What a worker's receive buffers may come to, whoever uses them.
 RECEIVE_BYTES_MAX = 64 * MIB
 # For each client that reads nothing, and each whose server reads nothing: what may wait in the
