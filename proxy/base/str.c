@@ -27,16 +27,12 @@ bool str_ends_fold(struct str s, struct str suffix) {
            str_eq_fold((struct str){s.p + (s.len - suffix.len), suffix.len}, suffix);
 }
 
-static bool is_blank(char c) {
-    return c == ' ' || c == '\t';
-}
-
-struct str str_trim(struct str s) {
-    while (s.len > 0 && is_blank(s.p[0])) {
+struct str str_trim_ends(struct str s) {
+    while (s.len > 0 && char_is_blank(s.p[0])) {
         s.p++;
         s.len--;
     }
-    while (s.len > 0 && is_blank(s.p[s.len - 1])) {
+    while (s.len > 0 && char_is_blank(s.p[s.len - 1])) {
         s.len--;
     }
     return s;

@@ -33,7 +33,15 @@ static inline char char_lower(char c) {
 bool str_eq_fold(struct str a, struct str b);
 bool str_starts(struct str s, struct str prefix);
 bool str_ends_fold(struct str s, struct str suffix);
-struct str str_trim(struct str s);                       /* blanks and tabs, both ends */
+struct str str_trim_ends(struct str s);
+/* Without blanks and tabs at both ends; most have none. */
+static inline bool char_is_blank(char c) {
+    return c == ' ' || c == '\t';
+}
+static inline struct str str_trim(struct str s) {
+    bool trimmed = s.len > 0 && !char_is_blank(s.p[0]) && !char_is_blank(s.p[s.len - 1]);
+    return trimmed ? s : str_trim_ends(s);
+}
 /* Decimal digits only, at least one, no sign, no overflow. */
 bool str_to_u64(struct str s, uint64_t *value);
 /* FNV-1a. The same in every process, and so for steering only: whoever chooses the text can choose

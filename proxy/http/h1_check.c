@@ -273,10 +273,6 @@ enum refusal h1_check_response(struct head *head, bool no_body, bool *until_eof)
 
 /* --- What llhttp has refused by itself ---------------------------------------------------- */
 
-static bool is_blank(char c) {
-    return c == ' ' || c == '\t';
-}
-
 /* Framing fields are read by llhttp as their bytes come: those before it tell the cases apart. */
 static enum refusal framing_of_llhttp(const struct h1_read *r, llhttp_errno_t error) {
     const struct field *coding = head_find(r->head, FIELD_TRANSFER_ENCODING);
@@ -299,12 +295,12 @@ static enum refusal framing_of_llhttp(const struct h1_read *r, llhttp_errno_t er
 static enum refusal byte_of_llhttp(const struct h1_read *r, const char before[2], char at) {
     if (before[0] == '\n') {
         return before[1] != '\r' ? REFUSE_BARE_LF
-               : is_blank(at) ? REFUSE_FIELD_FOLDED : REFUSE_FIELD_NAME;
+               : char_is_blank(at) ? REFUSE_FIELD_FOLDED : REFUSE_FIELD_NAME;
     }
     if (r->in_value) {
         return REFUSE_FIELD_VALUE;
     }
-    if (is_blank(at) || is_blank(before[0])) {
+    if (char_is_blank(at) || char_is_blank(before[0])) {
         return REFUSE_FIELD_BLANK;
     }
     return at == '\r' || at == '\n' ? REFUSE_FIELD_COLON : REFUSE_FIELD_NAME;
