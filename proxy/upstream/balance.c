@@ -20,11 +20,11 @@ bool balance_may(const struct server *server, const struct choice *choice) {
     bool was_tried = server->index < LEASE_TRIES_MAX &&
                      (choice->tried >> server->index & 1) != 0;
     bool ill = atomic_load_explicit(&server->ill, memory_order_relaxed) && !choice->all_ill;
-    return !was_tried && !ill && server != choice->avoid && server->backup == choice->backups &&
-           server_is_open(server, choice->now_ms);
+    return !was_tried && !ill && server != choice->avoid &&
+           server->backup == choice->backups && server_is_open(server, choice->now_ms);
 }
 
-/* Not while one of the others is only busy: their queue is short of workers then, not of servers. */
+/* Not while one of the others is only busy: then workers are short, not servers. */
 static bool needs_backups(const struct backend *backend, const struct choice *choice) {
     for (uint32_t i = 0; i < backend->server_count; i++) {
         const struct server *server = &backend->servers[i];
