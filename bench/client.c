@@ -1,4 +1,4 @@
-/* Sockets, TLS and the clock, as the load generators need them. */
+/* Sockets, TLS, answers and the clock, as the load generators need them. */
 #include "bench/client.h"
 
 #include <errno.h>
@@ -63,6 +63,7 @@ SSL_CTX *client_tls(void) {
     ensure(context != NULL);
     ensure(SSL_CTX_set_min_proto_version(context, TLS1_3_VERSION) == 1);
     ensure(SSL_CTX_set1_groups_list(context, "P-256") == 1);
+    ensure(SSL_CTX_set_ciphersuites(context, "TLS_AES_128_GCM_SHA256") == 1);
     SSL_CTX_set_verify(context, SSL_VERIFY_NONE, NULL);
     SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_RELEASE_BUFFERS);
@@ -79,6 +80,60 @@ SSL *client_tls_new(SSL_CTX *context, int fd) {
     }
     SSL_set_connect_state(ssl);
     return ssl;
+}
+
+/* What a whole head announces; false where that is nothing that we know. */
+static bool answer_head(struct answer *answer) {
+    static const char version[] = "HTTP/1.1 ";
+    char *end;
+    if (strncmp(answer->head, version, sizeof version - 1) != 0) {
+        return false;
+    }
+    answer->status = (unsigned)strtoul(answer->head + sizeof version - 1, &end, 10);
+    if (answer->status == 101) {
+        return true;
+    }
+    const char *field = strcasestr(answer->head, "\r\ncontent-length:");
+    if (field == NULL) {
+        return false;
+    }
+    answer->body_left = strtoull(field + 17, &end, 10);
+    return *end == '\r';
+}
+
+static enum answer_state answer_head_take(struct answer *answer, const char **p, size_t *len) {
+    uint32_t had = answer->head_len, room = ANSWER_HEAD_MAX - 1 - had;
+    uint32_t part = *len < room ? (uint32_t)*len : room;
+    memcpy(answer->head + had, *p, part);
+    uint32_t from = had > 3 ? had - 3 : 0;
+    const char *end = memmem(answer->head + from, had + part - from, "\r\n\r\n", 4);
+    if (end == NULL) {
+        *p += part;
+        *len -= part;
+        answer->head_len += part;
+        return part < room ? ANSWER_MORE : ANSWER_WRONG;
+    }
+    uint32_t whole = (uint32_t)(end + 4 - answer->head);
+    answer->head[whole] = '\0';
+    answer->head_len = 0;
+    *p += whole - had;
+    *len -= whole - had;
+    return !answer_head(answer) ? ANSWER_WRONG
+           : answer->body_left > 0 ? ANSWER_MORE : ANSWER_WHOLE;
+}
+
+enum answer_state answer_take(struct answer *answer, const char **p, size_t *len) {
+    if (answer->body_left == 0) {
+        enum answer_state state = answer_head_take(answer, p, len);
+        if (state != ANSWER_MORE || answer->body_left == 0) {
+            return state;
+        }
+    }
+    size_t part = *len < answer->body_left ? *len : (size_t)answer->body_left;
+    answer->body_left -= part;
+    *p += part;
+    *len -= part;
+    return answer->body_left > 0 ? ANSWER_MORE : ANSWER_WHOLE;
 }
 
 uint64_t client_number(const char *text, uint64_t max) {

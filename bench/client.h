@@ -1,4 +1,4 @@
-/* What the load generators share: their clock, their sockets, and TLS as a client. */
+/* What the load generators share: their clock, their sockets, TLS as a client, and answers. */
 #ifndef GYRE_BENCH_CLIENT_H
 #define GYRE_BENCH_CLIENT_H
 
@@ -21,9 +21,22 @@ int client_connect(const struct addr *to, unsigned source, int rx_bytes, int mss
 /* Closes with a reset, so that no address is held up in TIME_WAIT. */
 void client_abort(int fd);
 
-/* TLS 1.3, P-256, no certificate checked, no session kept. */
+/* TLS 1.3, P-256 and AES-128-GCM, whatever servers would like better: all do the same work. No
+ * certificate is checked, no session kept. */
 SSL_CTX *client_tls(void);
 SSL *client_tls_new(SSL_CTX *, int fd);            /* fd -1: on memory */
+
+/* An answer as it comes. All zeros: none has begun. */
+#define ANSWER_HEAD_MAX 4096u
+struct answer {
+    unsigned status;
+    uint32_t head_len;         /* what has come of the head; 0 and body_left: its body */
+    uint64_t body_left;
+    char head[ANSWER_HEAD_MAX];
+};
+enum answer_state { ANSWER_MORE, ANSWER_WHOLE, ANSWER_WRONG };
+/* Takes what belongs to the answer off *p. Right are those with a Content-Length, and a 101. */
+enum answer_state answer_take(struct answer *, const char **p, size_t *len);
 
 /* Of the command line; exit where it is none, or past max. */
 uint64_t client_number(const char *text, uint64_t max);

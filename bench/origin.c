@@ -1,15 +1,17 @@
 /* gyre-origin: the server behind the proxies that are measured. One answer for every request head
  * that comes, whatever it says: a server that parses would be what the benchmark waits for.
  *
- *   gyre-origin --bind ADDR [--bytes N] [--mute]
+ *   gyre-origin --bind ADDR [--bytes N] [--takes N] [--message | --mute]
  *
- * --bytes: of the answer's body (1024). --mute: takes all that comes and never answers, as an app
- * that waits for the rest of a body. */
+ * --bytes: of the answer's body (1024). --takes: of a body that each request has, answered behind
+ * it (0). --message: a WebSocket for every head, and a message for every message of gyre-load.
+ * --mute: takes all that comes and never answers, as an app that waits for the rest of a body. */
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "bench/message.h"
 #include "bench/stage.h"
 
 #define HEAD_MAX 256u
@@ -17,8 +19,10 @@
 
 struct origin {
     struct stage stage;
-    bool mute;
+    bool mute, messages;
+    uint64_t takes;
     struct seg *answer;      /* shared by all who get it: sends never change it */
+    struct seg *message;
     struct pool clients;
     struct list_node live;
 };
@@ -27,6 +31,8 @@ struct client {
     struct origin *origin;
     struct wire *wire;
     unsigned matched;        /* bytes of the CR LF CR LF that ends a head */
+    bool tunnel;
+    uint64_t body_left;      /* of a request; or, in a tunnel, of a message */
     struct task turn;
     struct list_node live;
 };
@@ -37,11 +43,18 @@ static void client_free(struct client *client) {
     pool_put(&client->origin->clients, client);
 }
 
-/* How many heads end in these bytes. */
+/* How many requests end in these bytes. */
 static unsigned client_count(struct client *client, const uint8_t *p, uint32_t len) {
     static const char end[] = "\r\n\r\n";
-    unsigned heads = 0;
+    unsigned requests = 0;
     for (uint32_t i = 0; i < len; i++) {
+        if (client->body_left > 0) {
+            uint64_t part = len - i < client->body_left ? len - i : client->body_left;
+            client->body_left -= part;
+            requests += client->body_left == 0;
+            i += (uint32_t)part - 1;
+            continue;
+        }
         if (p[i] == end[client->matched]) {
             client->matched++;
         } else {
@@ -49,10 +62,37 @@ static unsigned client_count(struct client *client, const uint8_t *p, uint32_t l
         }
         if (client->matched == 4) {
             client->matched = 0;
-            heads++;
+            client->body_left = client->origin->takes;
+            requests += client->body_left == 0;
         }
     }
-    return heads;
+    return requests;
+}
+
+/* How many messages end in these bytes. */
+static unsigned client_messages(struct client *client, uint32_t len) {
+    unsigned messages = 0;
+    for (; len >= client->body_left; messages++) {
+        len -= (uint32_t)client->body_left;
+        client->body_left = MESSAGE_UP_BYTES;
+    }
+    client->body_left -= len;
+    return messages;
+}
+
+static void client_took(struct client *client, const uint8_t *p, uint32_t len) {
+    struct origin *origin = client->origin;
+    unsigned answers = origin->mute     ? 0
+                       : client->tunnel ? client_messages(client, len)
+                                        : client_count(client, p, len);
+    struct seg *answer = client->tunnel ? origin->message : origin->answer;
+    for (unsigned i = 0; i < answers; i++) {
+        bufq_push(&client->wire->tx, answer, 0, answer->used);
+    }
+    if (origin->messages && !client->tunnel && answers > 0) {
+        client->tunnel = true;   /* gyre-load says nothing more before it has the 101 */
+        client->body_left = MESSAGE_UP_BYTES;
+    }
 }
 
 static void client_run(struct task *task) {
@@ -69,10 +109,7 @@ static void client_run(struct task *task) {
     uint32_t len;
     const uint8_t *p;
     while (bufq_room(&wire->tx) > 0 && (p = bufq_front(&wire->rx, &len)) != NULL) {
-        unsigned heads = client->origin->mute ? 0 : client_count(client, p, len);
-        for (; heads > 0; heads--) {
-            bufq_push(&wire->tx, client->origin->answer, 0, client->origin->answer->used);
-        }
+        client_took(client, p, len);
         bufq_drop(&wire->rx, len);
         wire_push(wire);
     }
@@ -117,36 +154,53 @@ static struct seg *answer_new(uint32_t bytes) {
     return answer;
 }
 
-int main(int argc, char **argv) {
+static struct seg *seg_of(const void *bytes, uint32_t len) {
+    struct seg *seg = seg_new_sized(len);
+    memcpy(seg->data, bytes, len);
+    seg->used = len;
+    return seg;
+}
+
+static void options_read(struct origin *origin, struct addr *bind, int argc, char **argv) {
     static const struct option options[] = {{"bind", required_argument, NULL, 'b'},
                                             {"bytes", required_argument, NULL, 'n'},
+                                            {"takes", required_argument, NULL, 't'},
+                                            {"message", no_argument, NULL, 'w'},
                                             {"mute", no_argument, NULL, 'm'},
                                             {0}};
-    static struct origin origin = {.stage = {.accepted = origin_accepted, .ended = origin_ended}};
-    struct addr bind = {0};
     uint64_t bytes = 1024;
+    bool right = true;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        if (c == 'b') {
-            stage_address(&bind, optarg);
-        } else if (c == 'm') {
-            origin.mute = true;
-        } else if (c == '?') {
-            return 2;   /* getopt has said why */
-        } else if (!str_to_u64(str_of(optarg), &bytes)) {
-            bytes = BODY_MAX + 1;
+        switch (c) {
+        case 'b': stage_address(bind, optarg); break;
+        case 'n': right = right && str_to_u64(str_of(optarg), &bytes); break;
+        case 't': right = right && str_to_u64(str_of(optarg), &origin->takes); break;
+        case 'w': origin->messages = true; break;
+        case 'm': origin->mute = true; break;
+        default: exit(2);   /* getopt has said why */
         }
     }
-    if (optind < argc || bind.len == 0 || bytes > BODY_MAX) {
-        log_error("usage: gyre-origin --bind ADDR [--bytes N] [--mute]");
-        return 2;
+    if (!right || optind < argc || bind->len == 0 || bytes > BODY_MAX) {
+        log_error("usage: gyre-origin --bind ADDR [--bytes N] [--takes N] [--message | --mute]");
+        exit(2);
     }
+    origin->answer = origin->messages ? seg_of(MESSAGE_ACCEPTED, sizeof MESSAGE_ACCEPTED - 1)
+                                      : answer_new((uint32_t)bytes);
+}
+
+int main(int argc, char **argv) {
+    static struct origin origin = {.stage = {.accepted = origin_accepted, .ended = origin_ended}};
+    static const uint8_t message[MESSAGE_DOWN_BYTES] = {0x82, MESSAGE_BYTES};   /* binary, whole */
+    struct addr bind = {0};
+    options_read(&origin, &bind, argc, argv);
     pool_init(&origin.clients, "clients", sizeof(struct client), 0);
     list_init(&origin.live);
-    origin.answer = answer_new((uint32_t)bytes);
+    origin.message = seg_of(message, sizeof message);
     stage_init(&origin.stage, &bind);
     stage_run(&origin.stage);
     pool_fini(&origin.clients);
     stage_fini(&origin.stage);
     seg_unref(origin.answer);
+    seg_unref(origin.message);
     return 0;
 }

@@ -1,7 +1,9 @@
 """What the benchmarks share: building, processes on their cores, and the kernel's accounts."""
 import atexit
 import ctypes
+import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -40,11 +42,12 @@ def build(folder, *targets):
 # --- Processes ------------------------------------------------------------------------------------
 
 def on_core(core, ahead=False, nice=0):
-    """For preexec_fn. The child ends with us. ahead: it runs before all others of its core, where
-    we may ask for that (it is to wait for events most of the time)."""
+    """For preexec_fn. The child ends with us. core: its number, or several. ahead: it runs before
+    all others of its core, where we may ask for that (it is to wait for events most of the time).
+    """
     def prepare():
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        os.sched_setaffinity(0, {core})
+        os.sched_setaffinity(0, {core} if isinstance(core, int) else core)
         if nice != 0:
             os.nice(nice)
             os.setsid()     # the kernel weighs sessions first, and processes inside of one then
@@ -66,11 +69,12 @@ def listens(where):
         return s.connect_ex(where if unix else ('127.0.0.1', where)) == 0
 
 
-def start(name, argv, where, folder, core=PROXY_CORE, ahead=False, nice=0):
+def start(name, argv, where, folder, core=PROXY_CORE, ahead=False, nice=0, environment=None):
     """Starts argv on its core, and waits until it listens there: see listens()."""
     log = open(os.path.join(folder, f'{name}.log'), 'wb')
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder,
-                               preexec_fn=on_core(core, ahead, nice))
+                               preexec_fn=on_core(core, ahead, nice),
+                               env={**os.environ, **(environment or {})})
     log.close()
     atexit.register(stop, process)
     for _ in range(500):
@@ -80,6 +84,41 @@ def start(name, argv, where, folder, core=PROXY_CORE, ahead=False, nice=0):
             return process
         time.sleep(0.01)
     fail(f'{name} does not listen at {where}: see {log.name}')
+
+
+class Tool:
+    """A load generator: says ready, then, at its end, one JSON object. gyre-load waits for go()
+    in between."""
+    def __init__(self, name, argv, bench, ahead=False, nice=0):
+        self.name = name
+        self.log = open(os.path.join(bench, f'{name}.log'), 'ab')
+        self.process = subprocess.Popen(
+            [os.path.join(bench, f'gyre-{name}'), *argv], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=self.log,
+            preexec_fn=on_core(CLIENT_CORE, ahead, nice))
+
+    def ready(self, seconds):
+        """False where it has ended, or takes longer."""
+        if not select.select([self.process.stdout], [], [], seconds)[0]:
+            return False
+        return self.process.stdout.readline() == b'ready\n'
+
+    def go(self):
+        self.process.stdin.write(b'\n')
+        self.process.stdin.flush()
+
+    def result(self, seconds):
+        try:
+            out, _ = self.process.communicate(timeout=seconds)
+            return json.loads(out.decode().removeprefix('ready\n'))
+        except (subprocess.TimeoutExpired, ValueError):
+            return None
+
+    def end(self):
+        stop(self.process)
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.log.close()
 
 
 def stop(process):
@@ -120,25 +159,27 @@ def family(pid):
     return found
 
 
-def on_cpu_ns(pid):
+def threads_ns(pid):
     """Time on the CPU of every thread of a process (io_uring's own are among them)."""
-    total = 0
+    found = {}
     for thread in os.listdir(f'/proc/{pid}/task'):
         with open(f'/proc/{pid}/task/{thread}/schedstat') as f:
-            total += int(f.read().split()[0])
-    return total
+            found[int(thread)] = int(f.read().split()[0])
+    return found
 
 
-def softirq_pid():
+def softirq_pids(cores=(PROXY_CORE,)):
+    """The threads that the kernel has for the network's work; a container has none of them."""
+    wanted, found = {f'ksoftirqd/{core}' for core in cores}, []
     for entry in os.listdir('/proc'):
         if entry.isdigit():
             try:
                 with open(f'/proc/{entry}/comm') as f:
-                    if f.read().strip() == f'ksoftirqd/{PROXY_CORE}':
-                        return int(entry)
+                    if f.read().strip() in wanted:
+                        found.append(int(entry))
             except FileNotFoundError:
                 continue
-    return None     # a container has processes of its own only
+    return found
 
 
 def core_busy_ns():
@@ -155,18 +196,25 @@ def core_busy_ns():
 
 class Accounts:
     """What a proxy, the kernel for it, and others took of its core since this was made."""
-    def __init__(self, pid, softirq):
-        self.pid, self.softirq = pid, softirq
+    def __init__(self, pid, softirqs):
+        self.pids, self.softirqs = family(pid), softirqs
         self.before = self.now()
 
     def now(self):
-        return (time.monotonic_ns(), sum(map(on_cpu_ns, family(self.pid))),
-                on_cpu_ns(self.softirq) if self.softirq else 0, core_busy_ns())
+        threads = {}
+        for pid in self.pids:
+            threads.update(threads_ns(pid))
+        soft = sum(sum(threads_ns(pid).values()) for pid in self.softirqs)
+        return time.monotonic_ns(), threads, soft, core_busy_ns()
 
     def taken(self):
-        wall, proxy, soft, core = (b - a for a, b in zip(self.before, self.now()))
+        (began, had, soft, core), (ended, has, soft_now, core_now) = self.before, self.now()
+        wall, soft, core = ended - began, soft_now - soft, core_now - core
+        each = [ns - had.get(thread, 0) for thread, ns in has.items()]
+        proxy = sum(each)
         return {'wall_s': wall / 1e9, 'proxy_s': proxy / 1e9, 'softirq_s': soft / 1e9,
-                'busy': (proxy + soft) / wall, 'foreign': max(0, core - proxy - soft) / wall}
+                'busy': (proxy + soft) / wall, 'foreign': max(0, core - proxy - soft) / wall,
+                'threads_s': sorted((ns / 1e9 for ns in each if ns > 0), reverse=True)}
 
 
 def pss_bytes(pid):
@@ -176,6 +224,59 @@ def pss_bytes(pid):
         with open(f'/proc/{one}/smaps_rollup') as f:
             total += sum(int(line.split()[1]) * 1024 for line in f if line.startswith('Pss:'))
     return total
+
+
+class KernelAccount:
+    """Kernel memory of a process, by a control group of its own as long as this is entered. Where
+    there is none to have, bytes() is None."""
+    def __init__(self, pid):
+        self.pid, self.folder, self.parent = pid, None, None
+        with open('/proc/self/cgroup') as f:
+            for line in f:
+                _, controllers, path = line.rstrip('\n').split(':', 2)
+                if controllers == 'memory':
+                    self.parent = f'/sys/fs/cgroup/memory{path}'
+                elif not controllers and self.parent is None:
+                    self.parent = f'/sys/fs/cgroup{path}'
+
+    def __enter__(self):
+        folder = f'{self.parent}/gyre-bench-{os.getpid()}'
+        try:
+            os.mkdir(folder)
+            self.folder = folder
+            self.move(folder)
+        except (OSError, TypeError):
+            self.__exit__()
+        return self
+
+    def move(self, folder):
+        for one in family(self.pid):
+            with open(f'{folder}/cgroup.procs', 'w') as f:
+                f.write(str(one))
+
+    def bytes(self):
+        if self.folder is None:
+            return None
+        try:
+            with open(f'{self.folder}/memory.kmem.usage_in_bytes') as f:     # version 1
+                return int(f.read())
+        except FileNotFoundError:
+            pass
+        try:
+            with open(f'{self.folder}/memory.stat') as f:                    # version 2
+                told = dict(line.split() for line in f)
+                return int(told['kernel']) + int(told['sock'])
+        except (FileNotFoundError, KeyError):
+            return None
+
+    def __exit__(self, *_):
+        if self.folder:
+            try:
+                self.move(self.parent)
+                os.rmdir(self.folder)
+            except OSError:
+                pass    # the process has ended; an empty group that is left does no harm
+            self.folder = None
 
 
 def descriptors(pid):

@@ -15,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -26,7 +25,6 @@
 
 #define CONNECTIONS_MAX 10000u
 #define SAMPLES_MAX (16u * 1024u * 1024u)
-#define HEAD_MAX 4096u
 #define CONNECT_S 20u      /* for all connections to stand */
 #define DRAIN_S 5u         /* for the last answers to come */
 
@@ -35,9 +33,7 @@ struct conn {
     SSL *ssl;
     bool busy, dead;
     uint32_t sample;           /* of the request that it carries */
-    uint32_t head_len;         /* what has come of the answer's head; 0 and body_left: its body */
-    uint64_t body_left;
-    char head[HEAD_MAX];
+    struct answer answer;
 };
 
 struct samples {
@@ -117,48 +113,15 @@ static void conn_lost(struct conn *conn) {
     client_abort(conn->fd);
 }
 
-/* The length of the body that a whole head announces; false where it is none that we know. */
-static bool head_read(const char *head, uint64_t *body) {
-    if (strncmp(head, "HTTP/1.1 200 ", 13) != 0) {
-        return false;
-    }
-    const char *field = strcasestr(head, "\r\ncontent-length:");
-    char *end;
-    if (field == NULL) {
-        return false;
-    }
-    *body = strtoull(field + 17, &end, 10);
-    return *end == '\r';
-}
-
 /* False where the bytes are no answer that we asked for. */
 static bool conn_took(struct conn *conn, const char *p, size_t len) {
     while (len > 0) {
-        if (!conn->busy) {
+        enum answer_state state =
+            conn->busy ? answer_take(&conn->answer, &p, &len) : ANSWER_WRONG;
+        if (state == ANSWER_WRONG || (state == ANSWER_WHOLE && conn->answer.status != 200)) {
             return false;
         }
-        if (conn->body_left == 0) {
-            if (conn->head_len == HEAD_MAX - 1) {
-                return false;
-            }
-            conn->head[conn->head_len++] = *p++;
-            conn->head[conn->head_len] = '\0';
-            len--;
-            if (*(p - 1) != '\n' || conn->head_len < 4 ||
-                memcmp(conn->head + conn->head_len - 4, "\r\n\r\n", 4) != 0) {
-                continue;
-            }
-            conn->head_len = 0;
-            if (!head_read(conn->head, &conn->body_left)) {
-                return false;
-            }
-        } else {
-            size_t part = len < conn->body_left ? len : (size_t)conn->body_left;
-            conn->body_left -= part;
-            p += part;
-            len -= part;
-        }
-        if (conn->body_left == 0) {
+        if (state == ANSWER_WHOLE) {
             request_ended(conn, true);
             conn_free(conn);
         }
