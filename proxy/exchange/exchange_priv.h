@@ -48,6 +48,7 @@ struct exchange {
     struct lease lease;
     struct spool *request_spool;     /* mode sync: the request's body, whole */
     struct spool *response_spool;    /* mode sync: what the client has not taken yet */
+    const struct head *trailers;     /* mode sync: the response's, of a server that is free */
     uint64_t asked_us;               /* when it was ready for a server; 0: never */
     uint64_t queued_us;              /* in the queue, all tries together */
     struct endpoint client;

@@ -117,6 +117,30 @@ void shield_begin(struct exchange *e) {
     }
 }
 
+/* A copy, that outlives the server's stream. What there is no memory for is left out, as anybody on
+ * the way may do (RFC 9110 6.5.1). */
+static const struct head *trailers_copy(const struct head *from, struct arena *arena) {
+    struct head *to = arena_get(arena, sizeof *to);
+    if (to == NULL) {
+        return NULL;
+    }
+    head_init(to, arena);
+    for (uint32_t i = 0; i < from->field_count; i++) {
+        const struct field *f = &from->fields[i];
+        char *text = arena_get(arena, f->name.len + f->value.len + 1);
+        if (text == NULL) {
+            return NULL;
+        }
+        memcpy(text, f->name.p, f->name.len);
+        memcpy(text + f->name.len, f->value.p, f->value.len);
+        if (head_add(to, (enum field_id)f->id, (struct str){text, f->name.len},
+                     (struct str){text + f->name.len, f->value.len}) == NULL) {
+            return NULL;
+        }
+    }
+    return to;
+}
+
 static void shield_take(struct exchange *e) {
     struct stream *up = e->up;
     if (spool_push(e->response_spool, &up->rx) > 0) {
@@ -126,7 +150,10 @@ static void shield_take(struct exchange *e) {
     up->ready &= (uint8_t)~(STREAM_BODY | STREAM_END);
     if (up->rx.bytes > 0) {
         bufq_settle(&up->rx);
-    } else if (up->rx_ended && up->trailers == NULL) {
+    } else if (up->rx_ended) {
+        if (up->trailers != NULL && e->request->te_trailers) {
+            e->trailers = trailers_copy(up->trailers, &e->down->arena);
+        }
         relay_release_server(e, CLOSE_NONE);
     } else if ((up->ready & STREAM_LOST) != 0) {
         e->lost = up->why;
@@ -136,7 +163,7 @@ static void shield_take(struct exchange *e) {
 
 /* True when the server will add nothing to what is in the spool. */
 static bool shield_has_all(const struct exchange *e) {
-    return e->up == NULL ? e->lost == CLOSE_NONE : e->up->rx_ended && e->up->rx.bytes == 0;
+    return e->up == NULL && e->lost == CLOSE_NONE;
 }
 
 static void shield_give(struct exchange *e) {
@@ -149,8 +176,7 @@ static void shield_give(struct exchange *e) {
         if (got == 0 && !down->tx_end) {
             break;
         }
-        bool trailers = down->tx_end && e->up != NULL && e->request->te_trailers;
-        down->ops->push(down, trailers ? e->up->trailers : NULL);
+        down->ops->push(down, down->tx_end ? e->trailers : NULL);
     }
     down->ready &= (uint8_t)~STREAM_ROOM;
 }

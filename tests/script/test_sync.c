@@ -27,11 +27,17 @@
 #if GYRE_ON_SIM
 #define MUCH 1000000
 #define MUCH_LENGTH LENGTH(1000000)
+#define MUCH_CHUNK "F4240\r\n"
 #else
 #define MUCH 8000000
 #define MUCH_LENGTH LENGTH(8000000)
+#define MUCH_CHUNK "7A1200\r\n"
 #endif
 #define TAKEN C_PAUSE, O(STATUS MUCH_LENGTH "\r\n"), O_BODY(MUCH), O_CLOSED, WHY(BACKEND_IDLE)
+#define ASKS_TE C("GET /a HTTP/1.1\r\nHost: a\r\nConnection: TE\r\nTE: trailers\r\n\r\n"),        \
+    OX("GET /a HTTP/1.1\r\nHost: a\r\n" UP "TE: trailers\r\nConnection: TE\r\n\r\n")
+#define TAKEN_TRAILERS C_PAUSE, O(STATUS CHUNKED "\r\n" MUCH_CHUNK), O_BODY(MUCH),                 \
+    O("\r\n0\r\nX-Sum: 7\r\nX-B: 8\r\n\r\n"), O_CLOSED, WHY(BACKEND_IDLE)
 #define GIVEN C_RESUME, CX(STATUS DATE MUCH_LENGTH "\r\n"), CX_BODY(MUCH)
 
 #define SYNC .sync = true
@@ -112,6 +118,14 @@ static const struct script scripts[] = {
      .steps = STEPS(ASKS, TAKEN, GIVEN, KEPT_BY_CLIENT)},
     {"its answer waits in a file", "-", SYNC, .backend = SMALL "keepalive_timeout = 50ms\n",
      .listener = "send_timeout = 1m\n", .steps = STEPS(ASKS, TAKEN, GIVEN, KEPT_BY_CLIENT)},
+    {"trailers are kept for the client, not by the server", "9110 6.5.1", SYNC,
+     .backend = "keepalive_timeout = 50ms\n", .listener = "send_timeout = 1m\n",
+     .steps = STEPS(ASKS_TE, TAKEN_TRAILERS, C_RESUME, CX(STATUS DATE CHUNKED "\r\n"),
+        CX_CHUNKS_BODY(MUCH), CX("X-Sum: 7\r\nX-B: 8\r\n\r\n"), KEPT_BY_CLIENT)},
+    {"trailers that the client does not want are not waited with", "9110 6.5.1", SYNC,
+     .backend = "keepalive_timeout = 50ms\n", .listener = "send_timeout = 1m\n",
+     .steps = STEPS(ASKS, TAKEN_TRAILERS, C_RESUME, CX(STATUS DATE CHUNKED "\r\n"),
+        CX_CHUNKS_BODY(MUCH), CX("\r\n"), KEPT_BY_CLIENT)},
     {"response_max: then the server waits", "-", SYNC, .backend = SMALL "response_max = 64k\n",
      .listener = "send_timeout = 1m\n", .steps = STEPS(
         ASKS, C_PAUSE, O(STATUS MUCH_LENGTH "\r\n"), O_BODY(MUCH), GIVEN, KEPT)},
