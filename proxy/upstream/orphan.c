@@ -7,9 +7,14 @@
 struct orphan {
     struct lease lease;              /* READY: a slot, a connection, and its stream */
     struct task task;
-    struct timer late;               /* response_timeout */
+    struct timer late;               /* response_timeout; then TALK_MS */
+    bool talks;                      /* the final head has come */
     struct list_node link;
 };
+
+/* A worker that writes does notice. What it was about to say is read for so long, as it is free soon
+ * then; a stream of events would have no end. */
+#define TALK_MS 1000u
 
 static void orphan_free(struct orphan *orphan, enum close_reason why) {
     struct upstream *room = orphan->lease.room;
@@ -18,6 +23,14 @@ static void orphan_free(struct orphan *orphan, enum close_reason why) {
     task_cancel(room->ring, &orphan->task);
     list_remove(&orphan->link);
     pool_put(&room->orphans, orphan);
+}
+
+static void orphan_hear(struct orphan *orphan) {
+    if (!orphan->talks && orphan->lease.stream->head->status >= 200) {
+        uint32_t most = orphan->lease.backend->response_ms;
+        orphan->talks = true;
+        timer_arm(orphan->lease.room->ring, &orphan->late, most < TALK_MS ? most : TALK_MS);
+    }
 }
 
 static void orphan_run(struct task *task) {
@@ -30,6 +43,7 @@ static void orphan_run(struct task *task) {
         }
         stream->ops->pull(stream);
     }
+    orphan_hear(orphan);
     stream->ready = 0;
     if (stream->rx.bytes > 0) {
         bufq_drop(&stream->rx, stream->rx.bytes);
