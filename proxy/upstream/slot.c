@@ -232,20 +232,26 @@ static void retry_fired(struct timer *timer) {
     retry_arm(local);
 }
 
+static uint64_t patience_left_ms(const struct lease *lease) {
+    uint64_t waited = (ring_now_us(lease->room->ring) - lease->asked_us) / 1000;
+    uint64_t left = lease->backend->queue_ms > waited ? lease->backend->queue_ms - waited : 0;
+    uint64_t away = away_left_ms(lease->room, lease->backend);
+    return left < away ? left : away;
+}
+
 static void patience_fired(struct timer *timer) {
     struct lease *lease = container_of(timer, struct lease, patience);
-    if (slot_leave(lease)) {
+    uint64_t left_ms = patience_left_ms(lease);
+    if (left_ms > 0) {   /* a server that was away has come back */
+        timer_arm(lease->room->ring, &lease->patience, left_ms);
+    } else if (slot_leave(lease)) {
         lease_expired(lease);
     }   /* else: served this very moment */
 }
 
 static void patience_arm(struct lease *lease) {
-    struct upstream *room = lease->room;
-    uint64_t waited = (ring_now_us(room->ring) - lease->asked_us) / 1000;
-    uint64_t left = lease->backend->queue_ms > waited ? lease->backend->queue_ms - waited : 0;
-    uint64_t away = away_left_ms(room, lease->backend);
     timer_init(&lease->patience, patience_fired);
-    timer_arm(room->ring, &lease->patience, left < away ? left : away);
+    timer_arm(lease->room->ring, &lease->patience, patience_left_ms(lease));
 }
 
 /* Stands in line. False: there is no room. */

@@ -456,6 +456,27 @@ static void a_wrong_port_is_told_soon(void **state) {
     end();
 }
 
+/* Who came before a server that was never there has come up is served as all others are, though it
+ * takes longer than they would have waited for nobody. */
+static void a_late_server_serves_all(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        begin(seed, 1 + (uint32_t)(seed % 4), 1, "slots = 1\nconnect_timeout = 1s\n");
+        scene.work_ms = 200;
+        origin_away(&scene.origins[0]);
+        for (uint32_t i = 0; i < 40; i++) {
+            client_add(1 + i % 3, 1 + 20 * i, 0);
+        }
+        sim_after(scene.sim, 900, origin_listen, &scene.origins[0]);
+        run();
+        if (answered("HTTP/1.1 200") != 40) {
+            fail_msg("seed %llu: %u of 40 answered", (unsigned long long)seed,
+                     answered("HTTP/1.1 200"));
+        }
+        end();
+    }
+}
+
 /* With everything that can go wrong: nobody hangs, nothing is left. */
 static void storms(void **state) {
     (void)state;
@@ -485,7 +506,8 @@ int main(void) {
         cmocka_unit_test(the_flood_yields), cmocka_unit_test(patience_ends),
         cmocka_unit_test(who_left_is_never_asked), cmocka_unit_test(a_restart_is_waited_for),
         cmocka_unit_test(a_server_that_stays_away),
-        cmocka_unit_test(a_wrong_port_is_told_soon), cmocka_unit_test(storms),
+        cmocka_unit_test(a_wrong_port_is_told_soon), cmocka_unit_test(a_late_server_serves_all),
+        cmocka_unit_test(storms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
