@@ -201,8 +201,12 @@ static void yield_run(struct post *post) {
     struct server_count *count = container_of(post, struct server_count, yield);
     struct local_server *local = count->local;
     atomic_store(&count->yielding, false);
-    struct list_node *oldest = list_first(&local->idle);
-    if (oldest != NULL && session_at(oldest)->holds_slot) {
+    /* Those that came while the first one's post was on its way have sent none. */
+    while (atomic_load(&local->backend->queue->waiting) > 0) {
+        struct list_node *oldest = list_first(&local->idle);
+        if (oldest == NULL || !session_at(oldest)->holds_slot) {
+            return;
+        }
         struct session *session = session_at(oldest);
         idle_remove(local, session);
         session_forget(session);

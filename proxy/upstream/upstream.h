@@ -15,7 +15,7 @@
 struct server_count {
     _Alignas(64) _Atomic uint32_t requests;   /* running now: this only steers */
     _Atomic uint32_t idle;                    /* kept connections that hold a slot each */
-    struct post yield;                        /* asks that ring to close one of them */
+    struct post yield;                        /* asks that ring to close some of them */
     _Atomic bool yielding;                    /* the post is on its way */
     struct local_server *local;               /* whom it is for; set before the ring runs */
 };

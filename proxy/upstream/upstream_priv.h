@@ -67,7 +67,8 @@ struct session *local_server_take(struct local_server *);
 bool local_server_give(struct local_server *, struct session *);
 /* idle_holds_slot: takes the slot of the connection that local_server_take would give. */
 bool local_server_rob(struct local_server *);
-/* The other rings' idle connections that hold slots of the backend: one of each is to go. */
+/* The rings' idle connections that hold slots of the backend: each lets go of as many as are waited
+ * for. */
 void local_backend_ask(struct upstream *, struct backend *);
 
 /* --- slot.c: who may go to a server now --------------------------------------------------- */

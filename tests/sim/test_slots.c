@@ -46,7 +46,7 @@ struct scene {
     uint64_t seed;
     struct origin origins[SERVERS_MAX];
     uint32_t origin_count;
-    uint32_t work_ms;                 /* 1..this */
+    uint32_t work_least_ms, work_ms;  /* the one and up to the other on top of it */
     bool closes;                      /* after each answer */
     struct job jobs[CLIENTS_MAX * 2]; /* one for each of them */
     uint32_t asked[CLIENTS_MAX * 2];  /* in the order in which the workers saw them */
@@ -103,7 +103,8 @@ static void worker_hears(struct peer *peer) {
     *link->job = (struct job){origin, link};
     origin->busy++;
     origin->busy_peak = origin->busy > origin->busy_peak ? origin->busy : origin->busy_peak;
-    sim_after(scene.sim, 1 + sim_draw(scene.sim, scene.work_ms), job_done, link->job);
+    uint32_t busy_ms = scene.work_least_ms + sim_draw(scene.sim, scene.work_ms);
+    sim_after(scene.sim, busy_ms, job_done, link->job);
 }
 
 static void worker_accepts(struct peer *peer) {
@@ -211,6 +212,7 @@ static void begin(uint64_t seed, uint32_t workers, uint32_t servers, const char 
     memset(&scene, 0, sizeof scene);
     client_count = 0;
     scene.seed = seed;
+    scene.work_least_ms = 1;
     scene.work_ms = 20;
     scene.sim = sim_new(seed, NULL);
     char ini[1024], *p = ini;
@@ -477,6 +479,28 @@ static void a_late_server_serves_all(void **state) {
     }
 }
 
+/* Slots that idle connections of other rings occupy are had at once, all of them. */
+static void idle_connections_give_way(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        begin(seed, 1 + (uint32_t)(seed % 4), 1,
+              "slots = 4\nidle_holds_slot = yes\nkeepalive_timeout = 20s\n");
+        scene.work_least_ms = 100;
+        for (uint32_t burst = 0; burst < 5; burst++) {
+            for (uint32_t i = 0; i < 4; i++) {
+                client_add(1 + i, 1, 0);
+            }
+            run();
+            if (scene.origins[0].busy_peak != 4) {
+                fail_msg("seed %llu, burst %u: %u at once", (unsigned long long)seed, burst,
+                         scene.origins[0].busy_peak);
+            }
+            scene.origins[0].busy_peak = 0;
+        }
+        end();
+    }
+}
+
 /* With everything that can go wrong: nobody hangs, nothing is left. */
 static void storms(void **state) {
     (void)state;
@@ -507,7 +531,7 @@ int main(void) {
         cmocka_unit_test(who_left_is_never_asked), cmocka_unit_test(a_restart_is_waited_for),
         cmocka_unit_test(a_server_that_stays_away),
         cmocka_unit_test(a_wrong_port_is_told_soon), cmocka_unit_test(a_late_server_serves_all),
-        cmocka_unit_test(storms),
+        cmocka_unit_test(idle_connections_give_way), cmocka_unit_test(storms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
