@@ -280,6 +280,7 @@ static int serve(struct plan *plan) {
     if (!plan_listen(plan) || !drop_privileges(plan)) {
         return 1;
     }
+    plan_try_spool(plan);
     p.workers = mem_zero(plan->worker_count * sizeof *p.workers);
     p.beats = mem_zero(plan->worker_count * sizeof *p.beats);
     bool ok = workers_start(&p);

@@ -103,12 +103,42 @@ static bool check_log(const struct conf *conf, struct conf_errors *errors) {
     return true;
 }
 
+/* Of the default no line can be named; that it can not be used is said at start. */
+static void check_spool(const struct conf *conf, struct conf_errors *errors) {
+    const struct conf_global *global = &conf->global;
+    struct stat st;
+    if (global->spool_dir_line == 0 || global->spool_max == 0) {
+        return;
+    }
+    if (stat(global->spool_dir, &st) != 0) {
+        conf_error(errors, conf->path, global->spool_dir_line, "spool_dir = %s: %s",
+                   global->spool_dir, strerror(errno));
+    } else if (!S_ISDIR(st.st_mode)) {
+        conf_error(errors, conf->path, global->spool_dir_line, "spool_dir = %s: it is no folder",
+                   global->spool_dir);
+    }
+}
+
+void plan_try_spool(const struct plan *plan) {
+    if (plan->store.max == 0) {
+        return;
+    }
+    int fd = sys_open_spool(plan->store.folder);
+    if (fd >= 0) {
+        (void)sys_close(fd);
+    } else {
+        log_warn("spool_dir = %s: no file can be made there: %s; request bodies larger than "
+                 "request_memory will be answered with 503", plan->store.folder, strerror(-fd));
+    }
+}
+
 void plan_look(const struct conf *conf, struct conf_errors *errors) {
     for (uint32_t i = 0; i < conf->listener_count; i++) {
         free_certificates(load_certificates(conf, i, errors));
     }
     check_user(conf, errors);
     (void)check_log(conf, errors);
+    check_spool(conf, errors);
 }
 
 static void plan_log(struct plan *plan) {
@@ -230,6 +260,7 @@ struct plan *plan_new(const struct conf *conf, struct conf_errors *errors) {
     }
     check_user(conf, errors);
     plan->log_is_file = check_log(conf, errors);
+    check_spool(conf, errors);
     plan_log(plan);
     limits_init(plan);
     plan->store = (struct spool_store){.folder = conf->global.spool_dir,

@@ -52,6 +52,8 @@ struct plan *plan_new(const struct conf *, struct conf_errors *);
 void plan_look(const struct conf *, struct conf_errors *);
 /* Binds and listens. False, with a logged reason, where an address can not be had. */
 bool plan_listen(struct plan *);
+/* Warns where the user that gyre runs as can make no file in spool_dir. */
+void plan_try_spool(const struct plan *);
 /* A new descriptor for the access log of one worker; -1 where there is none (logged). */
 int plan_open_log(const struct plan *);
 void plan_free(struct plan *);

@@ -2,6 +2,9 @@
 #include "exchange/spool_priv.h"
 
 #include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
 
 #define SPOOL_MAGIC 0x53504f4cu
 
@@ -118,6 +121,15 @@ static bool store_charge(struct spool *s, uint64_t size) {
     return true;
 }
 
+/* Who looks at a 503, or at a server that waits for a slow client, shall find why. */
+static void file_none(struct spool *s, const char *why) {
+    static struct log_limit said;   /* of all rings */
+    s->no_file = true;
+    log_warn_limited(&said, ring_now_ms(s->ring),
+                     "spool_dir = %s: %s; what does not fit into memory is refused or waits",
+                     s->store->folder, why);
+}
+
 static bool file_ready(struct spool *s, uint32_t len) {
     if (s->no_file) {
         return false;
@@ -126,7 +138,11 @@ static bool file_ready(struct spool *s, uint32_t len) {
         s->fd = sys_open_spool(s->store->folder);
     }
     uint64_t end = s->write_at + len < file_size(s) ? s->write_at + len : file_size(s);
-    s->no_file = s->fd < 0 || !store_charge(s, end);
+    if (s->fd < 0) {
+        file_none(s, strerror(-s->fd));
+    } else if (!store_charge(s, end)) {
+        file_none(s, "spool_max is reached");
+    }
     return !s->no_file;
 }
 
@@ -222,7 +238,7 @@ static void write_done(struct op *op, int res, struct seg *seg, bool armed) {
         s->write_at += (uint32_t)res;
         bufq_drop(&s->tail, (uint32_t)res);
     } else if (res != -EINTR && res != -EAGAIN) {
-        s->no_file = true;   /* the disk is full: what is not in the file waits in memory */
+        file_none(s, strerror(res < 0 ? -res : ENOSPC));   /* what is not in it waits in memory */
     }
     spool_wake(s);
     if (s->owner != NULL) {

@@ -207,7 +207,7 @@ def test_spool_max():
     server = Gunicorn("-w", "1")
     folder = spool_folder()
     with Front(server.address, glob=f"spool_dir = {folder}\nspool_max = 1m",
-               backend="request_memory = 64k") as front:
+               backend="request_memory = 64k", expect=["spool_max is reached"]) as front:
         first, second = Client(front.address), Client(front.address)
         first.request("POST", "/echo", f"Content-Length: {900 * KIB}")
         first.send(b"x" * 800 * KIB)
@@ -232,6 +232,20 @@ def test_spool_max():
             client.request("POST", "/echo", f"Content-Length: {500 * KIB}")
             client.send(b"y" * 400 * KIB)
             equal(client.response().status, 503, "status without files")
+
+
+def test_no_file_can_be_made():
+    """Said at start, and when it matters."""
+    server = Gunicorn("-w", "1")
+    with Front(server.address, glob="spool_dir = /proc", backend="request_memory = 64k",
+               expect=["spool_dir = /proc: no file can be made there",
+                       "spool_dir = /proc: .* refused or waits"]) as front:
+        with Client(front.address) as client:
+            equal(echoed(client.ask("POST", "/echo", body=b"y" * 60 * KIB))["bytes"], 60 * KIB,
+                  "bytes in memory")
+            client.request("POST", "/echo", f"Content-Length: {500 * KIB}")
+            client.send(b"y" * 400 * KIB)
+            equal(client.response().status, 503, "status without a file")
 
 
 def test_max_body():
@@ -320,7 +334,7 @@ def test_response_with_no_room_in_the_spool():
     folder = spool_folder()
     size = 32 * MIB
     with Front(server.address, glob=f"spool_dir = {folder}\nspool_max = 1m",
-               backend="slots = 1") as front:
+               backend="slots = 1", expect=["spool_max is reached"]) as front:
         for glob in ("full", "again"):
             with Client(front.address) as slow:
                 slow.request("GET", f"/bytes/{size}")

@@ -187,6 +187,8 @@ def test_check_of_what_is_named():
     check_one(web + f"key = {SHARED['key']}\n" + APP, "[14]", "certificate")
     check_one("[global]\nuser = nobodyatall\n" + web + APP, 2, "no such user|there is no user")
     check_one("[global]\naccess_log = /nowhere/at.log\n" + web + APP, 2, "/nowhere")
+    check_one("[global]\nspool_dir = /nowhere\n" + web + APP, 2, "/nowhere: No such file")
+    check_one("[global]\nspool_dir = /etc/hostname\n" + web + APP, 2, "no folder")
     check_one(web + "[backend app]\nserver = nowhere.invalid:80\n", 5, "nowhere.invalid")
     check_one("[listener web]\nbind = 127.0.0.1:1\n" + APP, 1, "backend")
     check_one("[listener web]\nbind = 127.0.0.1:1\nbackend = app\nredirect_https = yes\n" + APP,

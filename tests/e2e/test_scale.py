@@ -204,8 +204,8 @@ def test_memory_max():
     with Front(origin.address, glob="memory_max = 64m\nspool_max = 200m", env=FORGET, tls=True,
                more=f"[listener plain]\nbind = {(plain := harness.free_address())[0]}:{plain[1]}\n"
                     "backend = app\n",
-               expect=["answering 503: .* memory_max is near|not accepting .* memory_max is near"]
-               ) as front:
+               expect=["answering 503: .* memory_max is near|not accepting .* memory_max is near",
+                       "spool_max is reached"]) as front:
         before, peak = front.gyre.memory(), 0
         clients = []
         for i in range(count):
