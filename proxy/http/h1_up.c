@@ -330,6 +330,9 @@ static void up_push(struct stream *stream, const struct head *trailers) {
     ensure(st->tx.head_sent);
     s->push_waits = false;
     h1_tx_push(&st->tx, s->http, stream, s->wire, trailers);
+    if (st->tx.short_of) {
+        wire_finish(s->wire);
+    }
 }
 
 static void up_pull(struct stream *stream) {

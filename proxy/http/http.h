@@ -175,7 +175,7 @@ struct stream_ops {
     /* tx has bytes, or tx_end was set: frame and send them. With tx_end all of tx is taken,
      * whatever room there is; trailers (NULL: none) go after it, but for FIELD_NO_TRAILER ones and
      * where the body is not chunked. Less than BODY_LENGTH promised before tx_end is a truncation:
-     * release then cuts the connection. More is our mistake. */
+     * release then cuts the connection; up, a FIN tells the server before. More is our mistake. */
     void (*push)(struct stream *, const struct head *trailers);
     /* The owner has taken rx (or the head): read on. Only consumption re-arms a read. After each
      * interim head that was taken, too. */

@@ -63,9 +63,9 @@ static void orphan_late(struct timer *timer) {
 bool orphan_new(struct lease *lease) {
     struct upstream *room = lease->room;
     struct stream *stream = lease->stream;
-    bool busy = lease->backend->shields && lease->server->slots != 0 && !room->draining &&
-                stream->tx_end && stream->why == CLOSE_NONE && !stream->tunnelled &&
-                !stream->rx_ended;
+    bool began = stream->tx_end || stream->tx_bytes > 0;
+    bool busy = lease->backend->shields && lease->server->slots != 0 && !room->draining && began &&
+                stream->why == CLOSE_NONE && !stream->tunnelled && !stream->rx_ended;
     struct orphan *orphan = busy ? pool_get(&room->orphans) : NULL;
     if (orphan == NULL) {
         return false;
@@ -77,6 +77,10 @@ bool orphan_new(struct lease *lease) {
     timer_arm(room->ring, &orphan->late, lease->backend->response_ms);
     stats_add(ring_stats(room->ring), STAT_ORPHANS, 1);
     stream->owner = &orphan->task;
+    if (!stream->tx_end) {   /* its body is lost: a worker that reads it is to see an end */
+        stream->tx_end = true;
+        stream->ops->push(stream, NULL);
+    }
     task_wake(room->ring, &orphan->task);
     lease->stream = NULL;
     lease->session = NULL;

@@ -297,6 +297,22 @@ def test_client_that_leaves_its_worker_at_work():
     answered(stays, "stays")
 
 
+def test_client_that_leaves_a_body_that_nobody_reads():
+    """More of it than the sockets hold is still with gyre: the worker has it all the same."""
+    held = Held()
+    large = held.ask("large", "POST", b"x" * (32 << 20))
+    held.gate.wait_told("large")
+    stays = held.ask("stays")
+    large.close()
+    check("close=client-gone" in log_line(held.front, "/hold/large"), harness.read("access.log"))
+    quiet(held.gyre, stays)
+    equal(held.gate.told, ["large"], "what the app saw while its worker was busy")
+    held.gate.let_go("large")
+    held.gate.wait_told("large", "stays")
+    held.gate.let_go("stays")
+    answered(stays, "stays")
+
+
 def test_stopping_does_not_wait_for_them():
     """Nobody wants what such a worker has to say."""
     held = Held()
