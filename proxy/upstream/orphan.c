@@ -12,8 +12,8 @@ struct orphan {
     struct list_node link;
 };
 
-/* A worker that writes does notice. What it was about to say is read for so long, as it is free soon
- * then; a stream of events would have no end. */
+/* A worker that writes does notice. What it was about to say is read for so long, as it is free
+ * soon then; a stream of events would have no end. */
 #define TALK_MS 1000u
 
 static void orphan_free(struct orphan *orphan, enum close_reason why) {

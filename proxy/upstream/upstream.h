@@ -176,11 +176,11 @@ void lease_ask(struct lease *, struct upstream *, struct backend *, const struct
                struct task *owner);
 /* Any time, synchronous, in every state, also twice. READY: releases the stream, with `why` (NONE:
  * all went well) to tell its session whether the connection may be kept. A request that has begun
- * to go up and is given up occupies its worker all the same: on a server with slots in mode sync it
- * lives on as an orphan, which holds the slot until the server has answered, or for response_timeout
- * if it says nothing, and a second once it does. WAITING: it leaves the queue; a dial goes on without
- * the lease and becomes an idle connection, but to a server with slots or send_proxy it is given
- * up. */
+ * to go up and is given up occupies its worker all the same: on a server with slots in mode sync
+ * it lives on as an orphan, which holds the slot until the server has answered, or for
+ * response_timeout if it says nothing, and a second once it does. WAITING: it leaves the queue; a
+ * dial goes on without the lease and becomes an idle connection, but to a server with slots or
+ * send_proxy it is given up. */
 void lease_end(struct lease *, enum close_reason why);
 
 #endif
