@@ -264,7 +264,8 @@ struct plan *plan_new(const struct conf *conf, struct conf_errors *errors) {
     plan_log(plan);
     limits_init(plan);
     plan->store = (struct spool_store){.folder = conf->global.spool_dir,
-                                       .max = conf->global.spool_max};
+                                       .max = conf->global.spool_max,
+                                       .piece = SPOOL_PIECE_BYTES};
     bounds_init(plan);
     plan->registry = registry_new(conf, plan->worker_count);
     plan->generation = generation_new(conf, plan->registry);

@@ -67,8 +67,12 @@ void accesslog_fini(struct accesslog *);     /* flushed, or what is left is lost
 struct spool_store {
     const char *folder;          /* outlives it */
     uint64_t max;                /* bytes of all files; 0: there are none */
+    uint32_t piece;              /* bytes that are written, or read, at one go */
     _Atomic uint64_t held;
 };
+
+/* Small enough to come back soon from a busy disk, large enough to be worth the call. */
+#define SPOOL_PIECE_BYTES (64u * 1024u)
 
 struct exchanges {
     unsigned magic;

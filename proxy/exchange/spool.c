@@ -8,16 +8,18 @@
 
 #define SPOOL_MAGIC 0x53504f4cu
 
-/* Small enough to come back soon from a busy disk, large enough to be worth the call. */
-#define PIECE_BYTES (64u * 1024u)
 /* Up to this is copied: many small pieces shall not be many slices. */
 #define COPY_MAX 4096u
+
 /* Bytes that may wait to be written; the disk is slower than the peer then. */
-#define UNWRITTEN_MAX (4u * PIECE_BYTES)
+static uint64_t unwritten_max(const struct spool *s) {
+    return 4 * (uint64_t)s->store->piece;
+}
+
 /* A file is written round and round: what waits in it is never more than max, and it does not grow
  * with all that ever went through it. The ring's offsets are 64 bits and never come back to 0. */
 static uint64_t file_size(const struct spool *s) {
-    return s->max + UNWRITTEN_MAX;
+    return s->max + unwritten_max(s);
 }
 
 static uint64_t file_place(const struct spool *s, uint64_t at) {
@@ -147,7 +149,7 @@ static bool file_ready(struct spool *s, uint32_t len) {
 }
 
 static void write_start(struct spool *s) {
-    bool more = s->tail.bytes >= PIECE_BYTES && s->tail_at == 0;
+    bool more = s->tail.bytes >= s->store->piece && s->tail_at == 0;
     if (!more || s->no_file || s->why != CLOSE_NONE || s->owner == NULL || !op_idle(&s->op_write)) {
         return;
     }
@@ -173,8 +175,13 @@ static uint64_t ahead(const struct spool *s) {
     return s->keep ? s->head.bytes - s->head_at + s->window.bytes : s->head.bytes;
 }
 
+static uint32_t piece_now(const struct spool *s) {
+    uint32_t piece = s->store->piece;
+    return piece > BUFQ_PRESSED && memory_is_pressed() ? BUFQ_PRESSED : piece;
+}
+
 static void read_start(struct spool *s) {
-    uint32_t piece = memory_is_pressed() ? BUFQ_PRESSED : PIECE_BYTES;
+    uint32_t piece = piece_now(s);
     if (file_bytes(s) == 0 || !op_idle(&s->op_read) || s->why != CLOSE_NONE ||
         s->owner == NULL || ahead(s) >= piece) {
         return;
@@ -262,7 +269,7 @@ static uint64_t memory_share(const struct spool *s) {
 }
 
 static uint64_t unwritten_share(const struct spool *s) {
-    return s->no_file ? 0 : memory_is_pressed() ? PIECE_BYTES : UNWRITTEN_MAX;
+    return s->no_file ? 0 : memory_is_pressed() ? s->store->piece : unwritten_max(s);
 }
 
 uint32_t spool_room(struct spool *s) {

@@ -78,6 +78,9 @@ void h1_tx_push(struct h1_tx *tx, struct http *http, struct stream *st, struct w
         return;
     }
     uint32_t room;
+    if (bufq_room(&wire->tx) == 0) {
+        wire_push(wire);   /* a head that has no room beside it, and was not pushed yet */
+    }
     while (st->tx.bytes > 0 && (room = bufq_ask(&wire->tx)) > 0) {
         frame(tx, &wire->tx, &st->tx, st->tx.bytes < room ? st->tx.bytes : room);
         wire_push(wire);

@@ -1,9 +1,9 @@
-/* The actors of fuzz_exchange, and its origins, who do as their scripts say; and what each of
- * them said and got. */
+/* The actors of fuzz_exchange, who do as their scripts say; and what each of them said and got. */
 #ifndef GYRE_TESTS_FUZZ_EXCHANGE_ACTORS_H
 #define GYRE_TESTS_FUZZ_EXCHANGE_ACTORS_H
 
 #include "base/mem.h"
+#include "exchange_conf.h"
 #include "exchange_play.h"
 #include "naive.h"
 #include "script/lab.h"
@@ -21,6 +21,15 @@ struct said {
     uint32_t len, cap;
 };
 
+/* How far things are some time after an actor has said something, and nothing since. */
+#define LOOKS_MAX 8u
+#define LOOK_MS 3000u
+struct look {
+    uint64_t at_us;
+    uint32_t said, untaken;       /* of what it said gyre has not read so much */
+    uint32_t got[CLIENTS_MAX];    /* bytes, by each client */
+};
+
 /* One side of one connection at work on a script. */
 struct actor {
     const struct script *script;
@@ -34,13 +43,17 @@ struct actor {
     size_t awaited;               /* bytes that had come before */
     char token[TOKEN_LEN + 1];    /* of an origin */
     uint64_t said_us;             /* when it last said something */
+    uint64_t hung_us;             /* when it hung up; 0: it did not */
     uint64_t ended_us;            /* when it saw the other side end */
+    uint32_t look_count;
+    struct look looks[LOOKS_MAX];
 };
 
 /* The answer to one request, as an independent reader finds it in what its origin said. */
 struct answer {
     enum naive_result result;
     uint32_t begin, end;          /* of the origin's bytes */
+    uint32_t last;                /* where the last head of it begins: the others are interim */
     uint32_t interim_count;
     char interims[INTERIMS_MAX][4];
     bool tunnel;                  /* a 101, to who asked for it */
@@ -53,6 +66,7 @@ struct record {
     uint32_t begin, end;          /* of what the origin got */
     uint32_t said;                /* what the origin had said when the head was there, ... */
     uint64_t at_us;               /* ... and when that was */
+    uint32_t asked_by[CLIENTS_MAX];   /* what each client had said when the first byte was there */
     const struct script *reply;
     bool heard;                   /* its head was there: else only an answer is known */
     bool whole, head_only;
@@ -65,19 +79,26 @@ struct record {
 
 struct conn {
     struct actor actor;
-    uint32_t index, parsed;
+    uint32_t index, server, parsed;
+    uint64_t accepted_us;
+    uint32_t accepted_by[CLIENTS_MAX], asked_by[CLIENTS_MAX];   /* as record.asked_by */
+    bool begun;                   /* the first byte of a request is there, the head not yet */
     uint32_t playing;             /* the next of its records to be answered */
     bool in_request, raw, broken, spoke_first;
     uint32_t old_said[64];        /* how much it had said at the times of old_us */
     uint64_t old_us[64];
     uint32_t old_count;
+    uint32_t old_heard[64];       /* how much it had got at the times of heard_us */
+    uint64_t heard_us[64];
+    uint32_t heard_count;
 };
 
 static struct {
     struct play play;
     struct sim *sim;
-    struct conf *confs[4];
+    struct conf *confs[MODES][4];
     struct plan *plan;
+    struct peer_listener *servers[2];
     struct worker workers[2];
     struct actor clients[CLIENTS_MAX];
     struct conn *conns[CONNS_MAX];
@@ -85,7 +106,12 @@ static struct {
     struct record *records[RECORDS_MAX];
     uint32_t record_count, reply_next;
     bool too_much;                /* more than is kept */
+    uint64_t began_us;
 } stage;
+
+static const struct mode *stage_mode(void) {
+    return &modes[stage.play.conf >> 5];
+}
 
 static void said_put(struct said *said, const char *p, uint32_t len) {
     if (said->cap - said->len < len + 1) {
@@ -123,6 +149,20 @@ static bool actor_can_send(const struct actor *a) {
     return !a->hung_up && (a->peer->state == PEER_OPEN || a->peer->state == PEER_DIALING);
 }
 
+static void actor_look(void *arg) {
+    struct actor *a = arg;
+    uint64_t now = sim_now_us(stage.sim);
+    if (a->said_us + LOOK_MS * 1000u > now || a->look_count == LOOKS_MAX) {
+        return;
+    }
+    struct look *look = &a->looks[a->look_count++];
+    *look = (struct look){.at_us = now, .said = a->said.len,
+                          .untaken = (uint32_t)sim_peer_unread(a->peer)};
+    for (uint32_t i = 0; i < stage.play.client_count; i++) {
+        look->got[i] = (uint32_t)stage.clients[i].peer->rx_total;
+    }
+}
+
 static void actor_say(struct actor *a, const char *p, uint32_t len) {
     if (!actor_can_send(a)) {
         return;
@@ -146,6 +186,7 @@ static void actor_say(struct actor *a, const char *p, uint32_t len) {
         c->old_said[i] = a->said.len;
         c->old_us[i] = a->said_us;
     }
+    sim_after(stage.sim, LOOK_MS, actor_look, a);
 }
 
 static void actor_hang_up(struct actor *a, enum move_kind how) {
@@ -153,6 +194,7 @@ static void actor_hang_up(struct actor *a, enum move_kind how) {
         return;
     }
     a->hung_up = true;
+    a->hung_us = sim_now_us(stage.sim);
     a->left = a->ended_us == 0;
     a->was_reset = how == MOVE_RESET;
     if (how == MOVE_RESET) {
@@ -242,221 +284,6 @@ static void actor_heard(struct actor *a) {
         a->until_us = 0;
         actor_go(a);
     }
-}
-
-/* --- Origins ------------------------------------------------------------------------------ */
-
-static const struct script reply_otherwise = {.when = ACT_REPLY};
-
-/* Answers that are said unasked are no answers to a request. */
-static const struct script *reply_pick(void) {
-    for (uint32_t i = 0; i < stage.play.reply_count; i++) {
-        const struct script *s = &stage.play.replies[stage.reply_next++ % stage.play.reply_count];
-        if (s->when != ACT_REPLY_UNASKED) {
-            return s;
-        }
-    }
-    return &reply_otherwise;
-}
-
-static void conn_token(struct conn *c, uint32_t number) {
-    snprintf(c->actor.token, sizeof c->actor.token, "T%03x", number & 0xfffu);
-}
-
-/* Finds the end of the answer to one record, from where the one before has ended. */
-static void answer_read(struct record *r, uint32_t begin) {
-    struct answer *a = &r->answer;
-    struct said *said = &r->conn->actor.said;
-    a->begin = a->end = begin;
-    a->interim_count = 0;
-    a->tunnel = false;
-    a->result = NAIVE_SHORT;
-    memset(&a->head, 0, offsetof(struct naive, body));
-    while (a->end < said->len) {
-        memset(&a->head, 0, offsetof(struct naive, body));
-        a->head.habits = NAIVE_STRICT;
-        a->head.head_only = r->head_only;
-        struct str rest = {said->bytes + a->end, said->len - a->end};
-        a->result = naive_read(&a->head, rest);
-        if (a->result != NAIVE_DONE) {
-            return;
-        }
-        a->end += a->head.used;
-        const char *status = a->head.words[1].p;
-        a->tunnel = strncmp(status, "101", 3) == 0;
-        if (status[0] != '1' || a->tunnel) {
-            return;
-        }
-        if (a->interim_count < INTERIMS_MAX) {
-            memcpy(a->interims[a->interim_count++], status, 3);
-        }
-        a->result = NAIVE_SHORT;
-    }
-}
-
-/* The answers to all records of a connection, one after the other. */
-static void conn_read_answers(struct conn *c) {
-    uint32_t at = 0;
-    for (uint32_t i = 0; i < stage.record_count; i++) {
-        struct record *r = stage.records[i];
-        if (r->conn == c) {
-            answer_read(r, at);
-            const struct naive *head = &r->answer.head;
-            if (r->answer.tunnel &&
-                (r->upgrades != 1 || head->upgrades != 1 ||
-                 head->upgrade.len != strlen(r->upgrade) ||
-                 strncasecmp(r->upgrade, head->upgrade.p, head->upgrade.len) != 0)) {
-                r->answer.tunnel = false;
-                r->answer.result = NAIVE_BAD;
-            }
-            at = r->answer.end;
-        }
-    }
-}
-
-static struct record *conn_last(const struct conn *c) {
-    for (uint32_t i = stage.record_count; i > 0; i--) {
-        if (stage.records[i - 1]->conn == c) {
-            return stage.records[i - 1];
-        }
-    }
-    return NULL;
-}
-
-/* Begins the answer to its next request, when it is time. */
-static void conn_play_next(struct conn *c) {
-    struct actor *a = &c->actor;
-    if (a->script != NULL || a->until_us != 0) {
-        return;
-    }
-    uint32_t nth = 0;
-    for (uint32_t i = 0; i < stage.record_count; i++) {
-        struct record *r = stage.records[i];
-        if (r->conn != c || nth++ != c->playing) {
-            continue;
-        }
-        if (!r->whole && r->reply->when != ACT_REPLY_EARLY) {
-            break;
-        }
-        c->playing++;
-        conn_token(c, i + 1);
-        if (r->reply == &reply_otherwise) {
-            static const char text[] = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\001";
-            actor_say(a, text, sizeof text - 1);
-            continue;
-        }
-        a->script = r->reply;
-        a->next = 0;
-        actor_go(a);
-        return;
-    }
-    if (a->peer->eof && !a->hung_up) {
-        actor_hang_up(a, MOVE_CLOSE);
-    }
-}
-
-/* A record with nothing in it, of what begins there. */
-static struct record *record_place(struct conn *c, uint32_t begin) {
-    struct record **slot = &stage.records[stage.record_count++];
-    if (*slot == NULL) {
-        *slot = mem_zero(sizeof **slot);
-    }
-    struct record *r = *slot;
-    memset(r, 0, offsetof(struct record, request));
-    r->conn = c;
-    r->begin = r->end = begin;
-    r->client = r->asked = -1;
-    r->reply = &reply_otherwise;
-    r->answer.result = NAIVE_SHORT;
-    r->answer.tunnel = false;
-    return r;
-}
-
-static struct record *record_new(struct conn *c, const struct naive *naive) {
-    if (stage.record_count == RECORDS_MAX) {
-        stage.too_much = true;
-        c->raw = true;
-        return NULL;
-    }
-    struct record *r = record_place(c, c->parsed);
-    r->heard = true;
-    r->said = c->actor.said.len;
-    r->at_us = sim_now_us(stage.sim);
-    r->head_only = str_eq(naive->words[0], STR("HEAD"));
-    r->upgrades = naive->upgrades;
-    struct str upgrade = naive->upgrades > 0 ? naive->upgrade : STR("");
-    uint32_t len = upgrade.len < sizeof r->upgrade ? upgrade.len : 0;
-    memcpy(r->upgrade, upgrade.p, len);
-    r->upgrade[len] = '\0';
-    r->reply = reply_pick();
-    return r;
-}
-
-/* Reads what is there of the next request; false when that is not all of it. */
-static bool conn_read(struct conn *c) {
-    struct str all = heard(&c->actor);
-    if (c->raw || c->broken || c->parsed >= all.len) {
-        return false;
-    }
-    struct record *last = conn_last(c);
-    if (last != NULL && last->whole && last->upgrades > 0) {
-        conn_read_answers(c);
-        c->raw = last->answer.tunnel;
-    }
-    struct str rest = {all.p + c->parsed, all.len - c->parsed};
-    static struct naive naive;
-    memset(&naive, 0, offsetof(struct naive, body));
-    naive.request = naive.cgi = true;
-    enum naive_result result = c->raw ? NAIVE_SHORT : naive_read(&naive, rest);
-    if (result == NAIVE_BAD) {
-        c->broken = true;
-    }
-    if (naive.head_used > 0 && !c->in_request && naive.in_body) {
-        last = record_new(c, &naive);
-        c->in_request = last != NULL;
-    }
-    if (!c->in_request) {
-        return false;
-    }
-    last->end = c->parsed + naive.used;
-    if (result == NAIVE_DONE) {
-        last->whole = true;
-        c->parsed += naive.used;
-        c->in_request = false;
-    }
-    return result == NAIVE_DONE;
-}
-
-static void conn_changed(struct peer *p) {
-    struct conn *c = p->user;
-    while (conn_read(c)) {
-    }
-    actor_heard(&c->actor);
-    conn_play_next(c);
-}
-
-static void conn_accepted(struct peer *p) {
-    if (stage.conn_count == CONNS_MAX) {
-        stage.too_much = true;
-        peer_reset(p);
-        return;
-    }
-    struct conn *c = mem_zero(sizeof *c);
-    c->index = stage.conn_count;
-    c->actor.peer = p;
-    stage.conns[stage.conn_count++] = c;
-    p->user = c;
-    p->changed = conn_changed;
-    conn_token(c, 0xf00u + c->index);
-    uint32_t nth = 0;
-    for (uint32_t i = 0; i < stage.play.reply_count; i++) {
-        if (stage.play.replies[i].when == ACT_REPLY_UNASKED && nth++ == c->index) {
-            c->actor.script = &stage.play.replies[i];
-            c->spoke_first = true;
-            actor_go(&c->actor);
-        }
-    }
-    conn_changed(p);
 }
 
 #endif

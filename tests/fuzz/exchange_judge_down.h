@@ -2,7 +2,7 @@
 #ifndef GYRE_TESTS_FUZZ_EXCHANGE_JUDGE_DOWN_H
 #define GYRE_TESTS_FUZZ_EXCHANGE_JUDGE_DOWN_H
 
-#include "exchange_judge_up.h"
+#include "exchange_judge_mode.h"
 
 /* --- What a client got -------------------------------------------------------------------- */
 
@@ -44,6 +44,7 @@ static bool is_page(const struct naive *n, bool whole, bool head_only) {
 struct got {
     struct naive naive;
     bool whole;
+    uint32_t at, last;            /* where it begins; and from there, its last head */
     uint32_t interim_count, used;
     char interims[INTERIMS_MAX][4];
 };
@@ -56,7 +57,8 @@ static bool answer_is_whole(const struct record *r) {
 }
 
 /* What the client got is this answer, changed as an intermediary may. */
-static const char *answer_compare(const struct record *r, const struct got *g, bool old) {
+static const char *answer_compare(const struct record *r, const struct got *g,
+                                  const struct asked *asked) {
     const struct answer *a = &r->answer;
     const struct naive *n = &g->naive;
     if (a->head.head_used == 0 || !str_eq(a->head.words[1], n->words[1])) {
@@ -71,11 +73,15 @@ static const char *answer_compare(const struct record *r, const struct got *g, b
         return "another body";
     }
     uint32_t k = 0;
-    for (uint32_t i = 0; i < g->interim_count; i++) {
+    bool go_on = asked_awaits(asked);
+    if (go_on && (g->interim_count == 0 || strcmp(g->interims[0], "100") != 0)) {
+        return "a client that waits for a 100 is not told to go on";
+    }
+    for (uint32_t i = go_on ? 1 : 0; i < g->interim_count; i++) {
         while (k < a->interim_count && strcmp(a->interims[k], g->interims[i]) != 0) {
             k++;
         }
-        if (old || k++ >= a->interim_count) {
+        if (asked->old || k++ >= a->interim_count) {
             return "an interim answer that nobody has sent";
         }
     }
@@ -141,9 +147,10 @@ static bool is_plain(const struct record *r) {
     }
     for (uint32_t i = 0; i < a->head.field_count; i++) {
         struct str name = a->head.fields[i].name, value = a->head.fields[i].value;
-        bool zeros = value.len > 1 && value.p[0] == '0';
+        bool number = value.len > 0 && strspn(value.p, "0123456789") >= value.len &&
+                      (value.len == 1 || value.p[0] != '0');
         if (a->head.fields[i].trailer ||
-            !((name_is(name, "content-length") && !zeros) || name_is(name, "x-id") ||
+            !((name_is(name, "content-length") && number) || name_is(name, "x-id") ||
               (name_is(name, "transfer-encoding") && name_is(value, "chunked")))) {
             return false;
         }
@@ -179,13 +186,25 @@ static bool unheard_take(uint32_t client, uint32_t i, const struct got *g) {
         r->head_only = str_eq(a->naive.words[0], STR("HEAD"));
         r->upgrades = 0;
         answer_read(r, r->answer.begin);
-        if (!r->answer.tunnel && answer_compare(r, g, a->old) == NULL) {
+        if (!r->answer.tunnel && answer_compare(r, g, a) == NULL) {
             r->client = (int)client;
             r->asked = (int)i;
             return true;
         }
     }
     return false;
+}
+
+/* It is the answer that r got. */
+static const char *matched_check(const struct record *r, uint32_t i, const struct got *g) {
+    const struct actor *client = &stage.clients[r->client];
+    if (r->asked != (int)i) {
+        return NULL;
+    }
+    if (!g->whole && is_plain(r) && is_calm() && !client->was_paused && !client->left) {
+        return "a plain answer is cut";
+    }
+    return held_check(r, g->at, g->last);
 }
 
 /* The i-th answer of a client is a page, or an answer to its i-th request. */
@@ -209,11 +228,14 @@ static const char *got_check(uint32_t client, uint32_t i, struct got *g) {
         if (page && r->asked == (int)i && is_plain(r)) {
             return "a page in place of a plain answer";
         }
-        const char *other = answer_compare(r, g, a->old);
+        const char *other = answer_compare(r, g, a);
         if (other == NULL) {
-            return NULL;
+            return matched_check(r, i, g);
         }
         wrong = other;
+    }
+    if (page && str_eq(g->naive.words[1], STR("503")) && !may_shed(a)) {
+        return "503, and nothing was short";
     }
     return page || unheard_take(client, i, g) ? NULL : wrong;
 }
@@ -254,6 +276,7 @@ static enum naive_result got_read(struct got *g, struct str bytes, bool head_onl
         }
         const char *status = g->naive.words[1].p;
         bool interim = g->naive.head_used > 0 && status[0] == '1' && strncmp(status, "101", 3) != 0;
+        g->last = g->used;
         g->used += g->naive.used;
         if (result != NAIVE_DONE || !interim) {
             return result;
@@ -327,6 +350,7 @@ static const char *client_check(uint32_t client) {
                                        rest.len == g.used)) {
             break;                /* a head that is cut off, or interim ones alone */
         }
+        g.at = at;
         g.whole = !cut && (!g.naive.until_eof || a->peer->eof);
         const char *wrong = got_check(client, answered, &g);
         if (wrong != NULL) {

@@ -4,7 +4,8 @@
 #ifndef GYRE_TESTS_FUZZ_EXCHANGE_STAGE_H
 #define GYRE_TESTS_FUZZ_EXCHANGE_STAGE_H
 
-#include "exchange_actors.h"
+#include "exchange_origins.h"
+#include "upstream/queue_priv.h"
 
 /* --- Clients ------------------------------------------------------------------------------ */
 
@@ -57,44 +58,6 @@ static void client_start(uint32_t i) {
 
 /* --- The world ---------------------------------------------------------------------------- */
 
-/* Small numbers, so that small inputs reach them. */
-#define STAGE_MAX_BODY 6000u
-#define STAGE_INI(workers, more)                                                              \
-    "[global]\nworkers = " workers "\ndrain_timeout = 5s\n" more                              \
-    "[listener web]\nbind = 127.0.0.1:80\nbackend = app\nmax_head = 2k\nmax_headers = 30\n"   \
-    "max_body = 6000\nhead_timeout = 10s\nbody_timeout = 10s\nidle_timeout = 8s\n"            \
-    "send_timeout = 10s\ntunnel_timeout = 15s\n"                                              \
-    "[backend app]\nserver = 127.0.0.1:8001\nserver = 127.0.0.1:8002\nmode = async\n"         \
-    "queue = 0\nkeepalive = 2\n"                                                             \
-    "keepalive_timeout = 6s\nresponse_timeout = 12s\nstall_timeout = 8s\n"
-
-static const char *const stage_inis[4] = {
-    STAGE_INI("1", ""),
-    STAGE_INI("2", ""),
-    STAGE_INI("1", "trusted_proxies = 10.0.0.1/32\n"),
-    STAGE_INI("1", "") "keepalive = 0\n[route other]\nhost = other\nbackend = none\n"
-                       "[backend none]\nserver = 127.0.0.1:9\nconnect_timeout = 1s\n",
-};
-
-static struct conf *stage_conf(uint32_t which) {
-    if (stage.confs[which] == NULL) {
-        struct conf_errors errors = {0};
-        char ini[2048];
-        snprintf(ini, sizeof ini, "%s", stage_inis[which]);
-        if (which == 3) {         /* a key may stand but once */
-            char *twice = strstr(ini, "keepalive = 2\n");
-            memmove(twice, twice + 14, strlen(twice + 14) + 1);
-        }
-        stage.confs[which] = conf_load_text("fuzz.ini", ini, &errors);
-        for (uint32_t i = 0; i < errors.count; i++) {
-            fprintf(stderr, "%s\n", errors.text[i]);
-        }
-        ensure(stage.confs[which] != NULL);
-        conf_errors_fini(&errors);
-    }
-    return stage.confs[which];
-}
-
 static struct sim_params stage_params(void) {
     static const uint32_t latencies[] = {300, 0, 4000, 40000};
     static const uint32_t pipes[][2] = {{16384, 16384}, {700, 700}, {1, 3000}, {4096, 12288}};
@@ -120,6 +83,9 @@ static struct sim_params stage_params(void) {
     SET(SYS, SYS, 300);
     SET(SYS, EMFILE, (faults & FAULT_CONNECT) != 0 ? 1000 : 0);
     SET(SYS, STARVE, 100);
+    SET(SYS, WRITE_FULL, 1000);
+    SET(SHORT_SEND, WRITE_SHORT, often);
+    SET(SHORT_RECV, READ_SHORT, often);
 #undef SET
     return p;
 }
@@ -130,6 +96,34 @@ static void limits_shrink(struct http_limits *limits) {
     limits->wire.tx_mark = 3000;
 }
 
+/* Bodies of small inputs go to files: other places hold but little of them. */
+static void spools_shrink(void) {
+    struct backend *backend = &stage.plan->registry->backends[0];
+    struct http_limits *down = &stage.plan->sites[0].limits;
+    backend->limits.rx_mark = backend->limits.tx_mark = down->tx_mark = 300;
+    backend->limits.wire.tx_mark = down->wire.tx_mark = 500;
+    backend->request_memory = backend->response_memory = SHRUNK_MEMORY;
+    backend->response_max = stage_mode()->response_max != 0 ? SHRUNK_RESPONSE_MAX
+                                                            : backend->response_max;
+    stage.plan->store.piece = 256;
+}
+
+static struct conf *stage_conf(void) {
+    struct conf **conf = &stage.confs[stage.play.conf >> 5][stage.play.conf & 3];
+    if (*conf == NULL) {
+        struct conf_errors errors = {0};
+        char ini[2048];
+        conf_write(ini, sizeof ini, stage_mode(), stage.play.conf & 3);
+        *conf = conf_load_text("fuzz.ini", ini, &errors);
+        for (uint32_t i = 0; i < errors.count; i++) {
+            fprintf(stderr, "%s\n", errors.text[i]);
+        }
+        ensure(*conf != NULL);
+        conf_errors_fini(&errors);
+    }
+    return *conf;
+}
+
 static void stage_open(void) {
     struct sim_params params = stage_params();
     struct conf_errors errors = {0};
@@ -137,13 +131,16 @@ static void stage_open(void) {
     struct sim_params calm = params;
     memset(calm.chance, 0, sizeof calm.chance);    /* gyre starts on good ground */
     stage.sim = sim_new(stage.play.seed, &calm);
-    stage.plan = plan_new(stage_conf(conf & 3), &errors);
+    stage.plan = plan_new(stage_conf(), &errors);
     bool ok = stage.plan != NULL && plan_listen(stage.plan);
     ensure(ok);
     conf_errors_fini(&errors);
     if ((conf & 4) != 0) {
         limits_shrink(&stage.plan->sites[0].limits);
         limits_shrink(&stage.plan->registry->backends[0].limits);
+        if (stage_mode()->sync) {
+            spools_shrink();
+        }
     }
     struct ring_params ring = {.buf_size = (conf & 8) != 0 ? 512 : 4096, .buf_window = 8,
                                .buf_max = 64, .one_shot = (conf & 16) != 0};
@@ -156,9 +153,9 @@ static void stage_open(void) {
     static const char *const origins[] = {"127.0.0.1:8001", "127.0.0.1:8002"};
     for (int i = 0; i < 2; i++) {
         struct addr addr = stage_addr(origins[i]);
-        struct peer_listener *listener = peer_listen(&addr, 16);
-        ensure(listener != NULL);
-        listener->accepted = conn_accepted;
+        stage.servers[i] = peer_listen(&addr, 16);
+        ensure(stage.servers[i] != NULL);
+        stage.servers[i]->accepted = conn_accepted;
     }
     memcpy(sim_params(stage.sim)->chance, params.chance, sizeof params.chance);
 }
@@ -170,6 +167,23 @@ static bool workers_are_over(void *arg) {
         over = over && stage.workers[i].over;
     }
     return over;
+}
+
+/* Without a request nobody waits, has a slot, or a file. */
+static const char *stage_lost(void) {
+    const struct registry *registry = stage.plan->registry;
+    for (uint32_t i = 0; i < registry->backend_count; i++) {
+        const struct backend *backend = &registry->backends[i];
+        if (atomic_load(&backend->queue->waiting) > 0) {
+            return "somebody who has gone waits on";
+        }
+        for (uint32_t k = 0; k < backend->server_count; k++) {
+            if (atomic_load(&backend->servers[k].used) > 0) {
+                return "a slot is lost";
+            }
+        }
+    }
+    return atomic_load(&stage.plan->store.held) > 0 ? "a file is not given back" : NULL;
 }
 
 static uint32_t stage_running(void) {
@@ -191,6 +205,7 @@ static const char *stage_play(void) {
         stage.clients[i] = (struct actor){.said = said};
     }
     stage_open();
+    stage.began_us = sim_now_us(stage.sim);
     for (uint32_t i = 0; i < stage.play.client_count; i++) {
         client_start(i);
     }
@@ -202,7 +217,7 @@ static const char *stage_play(void) {
     if (stage_running() > 0) {
         return "an exchange runs on without its client";
     }
-    return NULL;
+    return stage_lost();
 }
 
 /* Stops gyre: every pool at 0, nothing leaks. */

@@ -40,6 +40,25 @@ static void show_moves(const char *who, uint32_t n, const struct script *s) {
     fputs("\n", stderr);
 }
 
+static unsigned long long since_us(uint64_t us) {
+    return us != 0 ? us - stage.began_us : 0;
+}
+
+static void show_times(const struct conn *c) {
+    fprintf(stderr, "    made at %llu us, hung up at %llu, ended at %llu; requests at",
+            since_us(c->accepted_us), since_us(c->actor.hung_us), since_us(c->actor.ended_us));
+    for (uint32_t i = 0; i < stage.record_count; i++) {
+        if (stage.records[i]->conn == c) {
+            fprintf(stderr, " %llu", since_us(stage.records[i]->at_us));
+        }
+    }
+    fprintf(stderr, "; spoke at");
+    for (uint32_t i = 0; i < c->old_count; i++) {
+        fprintf(stderr, " %llu", since_us(c->old_us[i]));
+    }
+    fprintf(stderr, "\n");
+}
+
 static struct str said_by(const struct actor *a) {
     return (struct str){a->said.bytes, a->said.len};
 }
@@ -63,8 +82,10 @@ static void show(void) {
         const struct actor *a = &stage.conns[i]->actor;
         show_bytes("origin", i, "got", heard(a));
         show_bytes("origin", i, "said", said_by(a));
-        fprintf(stderr, "--- origin %u %s%s%s at the end\n", i, a->peer->eof ? "EOF " : "",
-                a->peer->reset ? "reset " : "", a->hung_up ? "hung up " : "");
+        fprintf(stderr, "--- origin %u %s%s%s at the end, server %u\n", i,
+                a->peer->eof ? "EOF " : "", a->peer->reset ? "reset " : "",
+                a->hung_up ? "hung up " : "", stage.conns[i]->server);
+        show_times(stage.conns[i]);
     }
 }
 

@@ -91,6 +91,9 @@ void sim_note(struct sim *, const char *what, int64_t a, int64_t b, int64_t c);
 uint64_t sim_draw(struct sim *, uint64_t below);
 bool sim_chance(struct sim *, uint32_t in_ten_thousand);
 
+/* Bytes that a peer has sent and the far side has not read. */
+uint64_t sim_peer_unread(const struct peer *);
+
 /* What was written to a file by op_write; empty when it was never opened. */
 struct str sim_file(struct sim *, const char *path);
 

@@ -152,6 +152,12 @@ void peer_drop(struct peer *peer, size_t len) {
     }
 }
 
+uint64_t sim_peer_unread(const struct peer *peer) {
+    const struct sim_peer *p = container_of(peer, struct sim_peer, peer);
+    const struct sim_end *far = p->end != NULL ? p->end->far : NULL;
+    return peer->tx_len + (far != NULL ? far->in.ready + far->in.flying : 0);
+}
+
 bool peer_has(const struct peer *peer, const char *text) {
     return peer->rx_len > 0 && memmem(peer->rx, peer->rx_len, text, strlen(text)) != NULL;
 }

@@ -345,6 +345,27 @@ static void requests_as_written(void **state) {
     }
 }
 
+/* A head that leaves no room in the wire's queue goes out, and what there is of the body. */
+static void a_head_larger_than_the_mark(void **state) {
+    (void)state;
+    static const char target[] = "/0123456789012345678901234567890123456789012345678901234567890123456"
+                                 "789012345678901234567890123456789";
+    static struct asker a;
+    asker_init(&a, 1, TRAVEL_TINY);
+    assert_true(sizeof target > a.world.limits.wire.tx_mark);
+    a.listener = peer_listen(&a.addr, 4);
+    request_of(&a, HALF_POST);
+    a.request.target = a.request.path = str_of(target);
+    asker_dial(&a);
+    world_sleep(&a.world, 1000);
+    struct peer *origin = peer_take(a.listener);
+    assert_non_null(origin);
+    assert_true(peer_has(origin, "\r\n\r\nda"));
+    peer_free(origin);
+    peer_listener_close(a.listener);
+    asker_fini(&a);
+}
+
 /* --- Sessions ------------------------------------------------------------------------------------- */
 
 static void no_server(void **state) {
@@ -468,6 +489,7 @@ static void an_owner_that_takes_nothing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests_as_written),
+        cmocka_unit_test(a_head_larger_than_the_mark),
         cmocka_unit_test(scripts_give_the_same),
         cmocka_unit_test(no_server),
         cmocka_unit_test(kept_connections),

@@ -33,7 +33,8 @@ static void begin(uint64_t seed, const struct sim_params *params, uint64_t spool
     memset(&stage, 0, sizeof stage);
     stage.sim = sim_new(seed, params);
     stage.ring = ring_new(&(struct ring_params){0}, NULL);
-    stage.store = (struct spool_store){.folder = "/spool", .max = spool_max};
+    stage.store = (struct spool_store){.folder = "/spool", .max = spool_max,
+                                        .piece = SPOOL_PIECE_BYTES};
     pool_init(&stage.pool, "spools", sizeof(struct spool), 0);
     segpool_init(&stage.copies, "copies", COPY_BYTES, 0, false);
     bufq_init(&stage.in, UINT32_MAX, &stage.copies);
