@@ -98,6 +98,10 @@ static void server_check(struct load *load, const struct conf_server *server) {
         load_error(load, server->line, "send_proxy beside protocol = uwsgi: a packet says who the "
                    "client is, drop one of them");
     }
+    if (server->idle_holds_slot && server->slots == 0) {
+        load_error(load, server->line, "idle_holds_slot = yes without slots: there is nothing to "
+                   "hold; add slots = N, the server's number of workers");
+    }
 }
 
 static bool only_backups(const struct conf_backend *backend) {

@@ -73,7 +73,9 @@ static void backend_init(struct backend *backend, uint32_t index, const struct c
         .keepalive_ms = (uint32_t)conf->keepalive_timeout_ms,
         .queue_ms = (uint32_t)conf->queue_timeout_ms,
         .request_memory = conf->request_memory,
-        .response_memory = conf->response_memory,
+        /* response_max is what waits in all. */
+        .response_memory = conf->response_memory < conf->response_max ? conf->response_memory
+                                                                      : conf->response_max,
         .response_max = conf->response_max,
         .server_timing = conf->server_timing,
         .hash_on_text = mem_copy(conf->hash_on, strlen(conf->hash_on)),

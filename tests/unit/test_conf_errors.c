@@ -287,6 +287,10 @@ static void test_routes(void **state) {
 /* An app that stands somewhere, and servers that can be told. */
 static void test_uwsgi(void **state) {
     (void)state;
+    lab_bad(LAB_LISTENER "[backend app]\nserver = 127.0.0.1:1 slots=2, 127.0.0.1:2\n"
+            "idle_holds_slot = yes\n",
+            "t:5: idle_holds_slot = yes without slots: there is nothing to hold; add slots = N, the "
+            "server's number of workers\n");
     lab_bad(LAB_LISTENER "[backend app]\nserver = 127.0.0.1:1 backup=yes, 127.0.0.1:2\nbackup = yes\n",
             "t:5: [backend app] has backups only: one server at least is asked first, and is none\n");
     lab_bad(LAB_LISTENER "[route r]\npath = /a\nmount = yes\nbackend = up\n"
