@@ -201,15 +201,28 @@ static int repeated(const struct record *r) {
     return -1;
 }
 
+/* The place behind those that its client had asked for before: of requests that are alike an earlier
+ * one may have been answered without a server. */
+static int after_those_before(const struct record *r) {
+    int most = -1;
+    for (uint32_t i = 0; stage.records[i] != r; i++) {
+        const struct record *before = stage.records[i];
+        most = before->client == r->client && before->asked > most ? before->asked : most;
+    }
+    return most + 1;
+}
+
 /* Each request belongs to one of its client's, in their order; a repeated one may be. */
 static const char *record_find(struct record *r) {
     static const char *const repeatable[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", NULL};
     uint32_t client = (uint32_t)r->client;
     uint32_t often = name_in(r->request.words[0], repeatable) ? 2 : 1;
     r->asked = often > 1 ? repeated(r) : -1;
+    int count = (int)judge_asked_count[client], first = after_those_before(r);
     for (uint32_t times = 0; times < often && r->asked < 0; times++) {
-        for (int i = 0; i < (int)judge_asked_count[client] && r->asked < 0; i++) {
-            r->asked = record_may_be(r, i, times) ? i : -1;
+        for (int i = 0; i < count && r->asked < 0; i++) {
+            int at = (first + i) % count;
+            r->asked = record_may_be(r, at, times) ? at : -1;
         }
     }
     return r->asked >= 0 ? NULL

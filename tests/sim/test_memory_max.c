@@ -246,7 +246,9 @@ static void tunnel_server(struct peer *p) {
     struct tunnel *t = p->user;
     if (t == NULL && head_end(p) != NULL) {
         unsigned id = 0;
-        assert_int_equal(sscanf((const char *)p->rx, "GET /other/%u ", &id), 1);
+        char line[32] = "";
+        memcpy(line, p->rx, p->rx_len < sizeof line ? p->rx_len : sizeof line - 1);
+        assert_int_equal(sscanf(line, "GET /other/%u ", &id), 1);
         assert_true(id < tunnel_count);
         t = p->user = &tunnels[id];
         t->server = p;

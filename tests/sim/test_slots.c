@@ -95,7 +95,9 @@ static void worker_hears(struct peer *peer) {
         return;
     }
     unsigned id = 0;
-    assert_int_equal(sscanf((const char *)peer->rx, "GET /%u ", &id), 1);
+    char line[32] = "";
+    memcpy(line, peer->rx, peer->rx_len < sizeof line ? peer->rx_len : sizeof line - 1);
+    assert_int_equal(sscanf(line, "GET /%u ", &id), 1);
     assert_true(scene.asked_count < CLIENTS_MAX * 2);
     scene.asked[scene.asked_count++] = id;
     peer_drop(peer, peer->rx_len);
