@@ -150,9 +150,15 @@ static const char *slots_check(const struct record *r) {
     return busy + 1 > stage_mode()->slots ? "a server has more requests than slots" : NULL;
 }
 
+/* Its client left while it was dialled, and it came to be all the same: it is ended at once. */
+static bool is_stillborn(const struct conn *c) {
+    return c->actor.peer->rx_total == 0 && c->actor.ended_us != 0 &&
+           c->actor.ended_us <= c->accepted_us + 10000;   /* us */
+}
+
 static const char *idle_slots_check(const struct conn *c) {
     uint32_t open = 0;
-    if (!conn_is_clear(c)) {
+    if (!conn_is_clear(c) || is_stillborn(c)) {
         return NULL;
     }
     for (uint32_t i = 0; i < c->index; i++) {
