@@ -308,10 +308,12 @@ static const char *awaited_check(uint32_t client) {
     return NULL;
 }
 
-/* A server of mode sync waits for no client: what it says is taken at once. */
+/* A server of mode sync waits for no client: what it says is taken at once. (One that reads nothing
+ * does not hear that it was refused.) */
 static const char *taken_check(const struct conn *c) {
     const struct mode *mode = stage_mode();
-    if (!mode->sync || !is_calm() || mode->response_max != 0 || mode->no_spool || c->raw) {
+    bool shields = mode->sync && mode->response_max == 0 && !mode->no_spool;
+    if (!shields || !is_calm() || c->raw || c->actor.was_paused) {
         return NULL;
     }
     for (uint32_t i = 0; i < c->actor.look_count; i++) {
