@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -12,6 +13,14 @@
 
 #include "base/ensure.h"
 #include "base/log.h"
+
+void client_begin(void) {
+    struct rlimit descriptors;
+    ensure(getrlimit(RLIMIT_NOFILE, &descriptors) == 0);
+    descriptors.rlim_cur = descriptors.rlim_max;
+    ensure(setrlimit(RLIMIT_NOFILE, &descriptors) == 0);
+    (void)signal(SIGPIPE, SIG_IGN);
+}
 
 uint64_t clock_ns(void) {
     struct timespec now;

@@ -11,6 +11,9 @@
 
 #define CLIENT_S 1000000000ull   /* in the clock's unit */
 
+/* All descriptors that there may be, and no SIGPIPE: OpenSSL writes without MSG_NOSIGNAL. */
+void client_begin(void);
+
 uint64_t clock_ns(void);                           /* monotonic */
 
 /* A non-blocking socket that is connecting. source: the last byte of the loopback address that it

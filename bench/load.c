@@ -21,7 +21,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -428,11 +427,7 @@ static void request_make(void) {
 }
 
 static void load_init(void) {
-    struct rlimit descriptors;
-    ensure(getrlimit(RLIMIT_NOFILE, &descriptors) == 0);
-    descriptors.rlim_cur = descriptors.rlim_max;
-    ensure(setrlimit(RLIMIT_NOFILE, &descriptors) == 0);
-    (void)signal(SIGPIPE, SIG_IGN);   /* OpenSSL writes without MSG_NOSIGNAL */
+    client_begin();
     load.epoll = epoll_create1(EPOLL_CLOEXEC);
     load.conns = calloc(params.connections, sizeof *load.conns);
     ensure(load.epoll >= 0 && load.conns != NULL);

@@ -19,7 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/ensure.h"
@@ -267,12 +266,8 @@ static void hello_make(void) {
 }
 
 static void mob_init(void) {
-    struct rlimit descriptors;
-    ensure(getrlimit(RLIMIT_NOFILE, &descriptors) == 0);
-    descriptors.rlim_cur = descriptors.rlim_max;
-    ensure(setrlimit(RLIMIT_NOFILE, &descriptors) == 0);
+    client_begin();
     client_leave_on_signals();
-    (void)signal(SIGPIPE, SIG_IGN);   /* OpenSSL writes without MSG_NOSIGNAL */
     mob.epoll = epoll_create1(EPOLL_CLOEXEC);
     mob.members = calloc(params.connections, sizeof *mob.members);
     ensure(mob.epoll >= 0 && mob.members != NULL);

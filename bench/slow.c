@@ -20,7 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/ensure.h"
@@ -283,10 +282,7 @@ static void slow_print(void) {
 }
 
 static void slow_init(void) {
-    struct rlimit descriptors;
-    ensure(getrlimit(RLIMIT_NOFILE, &descriptors) == 0);
-    descriptors.rlim_cur = descriptors.rlim_max;
-    ensure(setrlimit(RLIMIT_NOFILE, &descriptors) == 0);
+    client_begin();
     client_leave_on_signals();
     slow.epoll = epoll_create1(EPOLL_CLOEXEC);
     slow.clients = calloc(params.connections, sizeof *slow.clients);

@@ -355,7 +355,7 @@ int main(int argc, char **argv) {
     load.late.us = calloc(load.due_count, sizeof(uint32_t));
     ensure(load.latency.us != NULL && load.late.us != NULL);
     (void)prctl(PR_SET_TIMERSLACK, 1);
-    (void)signal(SIGPIPE, SIG_IGN);   /* OpenSSL writes without MSG_NOSIGNAL */
+    client_begin();
     conns_open();
     printf("ready\n");
     fflush(stdout);
