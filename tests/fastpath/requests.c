@@ -69,13 +69,6 @@ static bool all_served(void *arg) {
     return true;
 }
 
-static struct addr addr_of(const char *text) {
-    struct addr addr;
-    const char *why;
-    ensure(addr_parse(&addr, str_of(text), &why));
-    return addr;
-}
-
 int main(int argc, char **argv) {
     unsigned long each = argc == 2 ? strtoul(argv[1], NULL, 10) : 0;
     if (each == 0) {

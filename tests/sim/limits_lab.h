@@ -26,13 +26,6 @@ static struct peer_listener *origin_listener;
 
 /* --- The world ---------------------------------------------------------------------------- */
 
-static inline struct addr addr_of(const char *text) {
-    struct addr addr;
-    const char *why;
-    ensure(addr_parse(&addr, str_of(text), &why));
-    return addr;
-}
-
 /* What cuts into pieces and delays, and ends nothing. A pipe holds little, so that what a peer
  * takes is known to within that. */
 static inline struct sim_params params_of(uint64_t seed) {

@@ -8,6 +8,15 @@
 #include <stdint.h>
 
 #include "base/addr.h"
+#include "base/ensure.h"
+
+/* The address that a test has written. */
+static inline struct addr addr_of(const char *text) {
+    struct addr addr;
+    const char *why;
+    ensure(addr_parse(&addr, str_of(text), &why));
+    return addr;
+}
 
 enum peer_state {
     PEER_DIALING,

@@ -17,13 +17,6 @@
 static struct sim *sim;
 static struct lab lab;
 
-static struct addr addr_of(const char *text) {
-    struct addr addr;
-    const char *why;
-    ensure(addr_parse(&addr, str_of(text), &why));
-    return addr;
-}
-
 static struct peer *dial(void) {
     struct addr to = addr_of("127.0.0.1:80");
     return peer_dial(&to, NULL);

@@ -1,5 +1,6 @@
 /* Whole requests through a whole gyre on the simulated ring, with faults: over many seeds no
  * response is lost without a visible end, mixed up, cut unseen, or given to a request twice.
+ * Long, as a world is one thing: both peers, and what they must have seen.
  *
  * SIM_SEED=n runs one seed, SIM_SEEDS=n that many. */
 #include <setjmp.h>

@@ -119,13 +119,6 @@ static void origin_leave(struct origin *origin) {
     origin->listener = NULL;
 }
 
-static struct addr addr_of(const char *text) {
-    struct addr addr;
-    const char *why;
-    assert_true(addr_parse(&addr, str_of(text), &why));
-    return addr;
-}
-
 static void begin(uint64_t seed, uint32_t workers, uint32_t servers, const char *backend) {
     memset(&scene, 0, sizeof scene);
     scene.seed = seed;

@@ -145,13 +145,6 @@ struct client {
 static struct client clients[CLIENTS_MAX];
 static uint32_t client_count;
 
-static struct addr addr_of(const char *text) {
-    struct addr addr;
-    const char *why;
-    assert_true(addr_parse(&addr, str_of(text), &why));
-    return addr;
-}
-
 static void client_start(void *arg) {
     struct client *c = arg;
     char text[128];

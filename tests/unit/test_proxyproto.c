@@ -1,4 +1,5 @@
-/* net/proxyproto: what is a PROXY header and what is none, however it is cut; and what is written. */
+/* net/proxyproto: what is a PROXY header and what is none, however it is cut; and what is written.
+ * Long by its tables. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
