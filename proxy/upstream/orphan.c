@@ -26,7 +26,8 @@ static void orphan_free(struct orphan *orphan, enum close_reason why) {
 }
 
 static void orphan_hear(struct orphan *orphan) {
-    if (!orphan->talks && orphan->lease.stream->head->status >= 200) {
+    const struct head *head = orphan->lease.stream->head;   /* NULL before the first one */
+    if (!orphan->talks && head != NULL && head->status >= 200) {
         uint32_t most = orphan->lease.backend->response_ms;
         orphan->talks = true;
         timer_arm(orphan->lease.room->ring, &orphan->late, most < TALK_MS ? most : TALK_MS);
