@@ -124,18 +124,19 @@ struct conf *conf_of_flags(const struct conf_flags *flags, struct conf_errors *e
 }
 
 struct conf_hash_on conf_hash_on(struct str text) {
-    static const struct str header = {"header:", 7}, cookie = {"cookie:", 7};
+    const struct str header = STR("header:"), cookie = STR("cookie:");
     if (str_eq(text, STR("client"))) {
         return (struct conf_hash_on){.what = CONF_HASH_CLIENT};
     }
     if (str_eq(text, STR("path"))) {
         return (struct conf_hash_on){.what = CONF_HASH_PATH};
     }
-    struct str name = {text.p + 7, text.len > 7 ? text.len - 7 : 0};
     if (str_starts(text, header)) {
+        struct str name = {text.p + header.len, text.len - header.len};
         return (struct conf_hash_on){CONF_HASH_HEADER, name};
     }
     if (str_starts(text, cookie)) {
+        struct str name = {text.p + cookie.len, text.len - cookie.len};
         return (struct conf_hash_on){CONF_HASH_COOKIE, name};
     }
     return (struct conf_hash_on){.what = CONF_HASH_NOTHING};

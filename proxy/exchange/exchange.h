@@ -95,6 +95,7 @@ void exchanges_init(struct exchanges *, struct http *, struct upstream *, struct
 bool exchanges_are_over(const struct exchanges *);
 /* The most exchanges at a time (0: any number); requests above are answered 503. */
 void exchanges_bound(struct exchanges *, uint32_t count);
+/* Gives the memory of pools back that nobody has needed since the last call (pool_trim). */
 void exchanges_trim(struct exchanges *);
 uint32_t exchanges_running(const struct exchanges *);
 void exchanges_fini(struct exchanges *);     /* none may be running */

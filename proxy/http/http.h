@@ -279,6 +279,7 @@ void http_fini(struct http *);
 /* The most client sessions and server sessions at a time (0: any number). A session has one stream
  * at a time, a stream one answer made here: a request that was taken is never without either. */
 void http_bound(struct http *, uint32_t clients, uint32_t servers);
+/* Gives the memory of pools back that nobody has needed since the last call (pool_trim). */
 void http_trim(struct http *);
 /* False when h1_down_new would be refused. */
 bool http_has_room(const struct http *);

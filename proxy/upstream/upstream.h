@@ -105,6 +105,7 @@ struct upstream {
 };
 
 void upstream_init(struct upstream *, struct http *, struct registry *, uint32_t ring_index);
+/* Gives the memory of pools back that nobody has needed since the last call (pool_trim). */
 void upstream_trim(struct upstream *);
 /* Ends idle connections; those that come back later end too. Checks end. */
 void upstream_drain(struct upstream *);
