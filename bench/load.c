@@ -2,7 +2,7 @@
  * counted is what the server's time on the CPU is divided by.
  *
  *   gyre-load --to ADDR [--kind KIND] [--tls] [--connections N] [--together N] [--sources N]
- *             [--ms N] [--path PATH] [--send N] [--resume]
+ *             [--ms N] [--path PATH] [--send N] [--resume] [--group NAME]
  *
  *   ask         requests on kept connections; --send: each with a body of so many bytes
  *   connect     a connection for each request, which the server closes
@@ -12,7 +12,7 @@
  * "ready" comes once every connection has done one of these, so that all stand, and are known to
  * the server. Then nothing happens until a line comes on stdin: the server's accounts are read
  * before it, and after the JSON object at the end, and nothing lies between but what is counted.
- * Before "ready" so many are opened --together (256): no server's backlog is to overflow.
+ * Keys are exchanged in the --group (P-256). Before "ready" so many are opened --together (256): no server's backlog is to overflow.
  * Connections come from 127.0.0.11 and the --sources addresses behind it. */
 #include <errno.h>
 #include <getopt.h>
@@ -66,7 +66,7 @@ static struct {
     struct addr to;
     enum kind kind;
     uint64_t connections, together, sources, ms, send;
-    const char *path;
+    const char *path, *group;
     bool tls, resume;
 } params = {.connections = 64, .together = 256, .sources = 16, .ms = 1000, .path = "/"};
 
@@ -432,6 +432,10 @@ static void load_init(void) {
     load.conns = calloc(params.connections, sizeof *load.conns);
     ensure(load.epoll >= 0 && load.conns != NULL);
     load.context = client_tls();
+    if (params.group != NULL && SSL_CTX_set1_groups_list(load.context, params.group) != 1) {
+        log_error("OpenSSL knows no group %s", params.group);
+        exit(2);
+    }
     if (params.resume) {
         SSL_CTX_set_session_cache_mode(load.context,
                                        SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
@@ -451,6 +455,7 @@ static void options_read(int argc, char **argv) {
                                             {"path", required_argument, NULL, 'p'},
                                             {"send", required_argument, NULL, 's'},
                                             {"resume", no_argument, NULL, 'r'},
+                                            {"group", required_argument, NULL, 'x'},
                                             {0}};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
@@ -470,6 +475,7 @@ static void options_read(int argc, char **argv) {
         case 'p': params.path = optarg; break;
         case 's': params.send = client_number(optarg, SEND_MAX); break;
         case 'r': params.resume = true; break;
+        case 'x': params.group = optarg; break;
         default: exit(2);   /* getopt has said why */
         }
     }
@@ -478,7 +484,7 @@ static void options_read(int argc, char **argv) {
         (params.kind == KIND_HANDSHAKE && !params.tls)) {
         log_error("usage: gyre-load --to ADDR [--kind ask|connect|handshake|message] [--tls] "
                   "[--connections N] [--together N] [--sources N] [--ms N] [--path PATH] "
-                  "[--send N] [--resume]");
+                  "[--send N] [--resume] [--group NAME]");
         exit(2);
     }
 }
