@@ -87,7 +87,7 @@ static void client_took(struct client *client, const uint8_t *p, uint32_t len) {
                                         : client_count(client, p, len);
     struct seg *answer = client->tunnel ? origin->message : origin->answer;
     for (unsigned i = 0; i < answers; i++) {
-        bufq_push(&client->wire->tx, answer, 0, answer->used);
+        bufq_push(wire_tx(client->wire), answer, 0, answer->used);
     }
     if (origin->messages && !client->tunnel && answers > 0) {
         client->tunnel = true;   /* gyre-load says nothing more before it has the 101 */
@@ -108,7 +108,7 @@ static void client_run(struct task *task) {
     /* As long as there is room: who does not take answers is not asked for more. */
     uint32_t len;
     const uint8_t *p;
-    while (bufq_room(&wire->tx) > 0 && (p = bufq_front(&wire->rx, &len)) != NULL) {
+    while (wire_room(wire) > 0 && (p = bufq_front(&wire->rx, &len)) != NULL) {
         client_took(client, p, len);
         bufq_drop(&wire->rx, len);
         wire_push(wire);

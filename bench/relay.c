@@ -42,7 +42,9 @@ static void pair_shut(struct pair *pair, enum close_reason why) {
 }
 
 static void flow(struct wire *from, struct wire *to) {
-    while (bufq_move(&to->tx, &from->rx, bufq_room(&to->tx)) > 0) {
+    uint32_t room;
+    while (from->rx.bytes > 0 && (room = wire_room(to)) > 0) {
+        bufq_move(wire_tx(to), &from->rx, room);
         wire_push(to);
     }
     bufq_settle(&from->rx);   /* what is left waits for a slow peer */

@@ -180,13 +180,13 @@ void bufq_init(struct bufq *q, uint32_t mark, struct segpool *copies) {
     q->copies = copies;
 }
 
-void bufq_fini(struct bufq *q) {
+void bufq_drop_all_(struct bufq *q) {
     bufq_drop(q, q->bytes);
     bufq_shrink(q);
 }
 
 void bufq_shrink(struct bufq *q) {
-    if (q->count == 0) {
+    if (q->count == 0 && q->v != NULL) {
         mem_free(q->v);
         q->v = NULL;
         q->head = 0;

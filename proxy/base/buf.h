@@ -79,7 +79,12 @@ struct bufq {
 };
 
 void bufq_init(struct bufq *, uint32_t mark, struct segpool *copies);
-void bufq_fini(struct bufq *);            /* drops all */
+void bufq_drop_all_(struct bufq *);
+static inline void bufq_fini(struct bufq *q) {      /* drops all; most often there is nothing */
+    if (q->count > 0 || q->v != NULL) {
+        bufq_drop_all_(q);
+    }
+}
 void bufq_shrink(struct bufq *);          /* gives the slice array back when empty */
 /* Where the writer should stop for now: earlier where memory is pressed. It may move at any time,
  * but not for an empty queue to be full; who finds no room (bufq_ask) hears of it when bytes leave.

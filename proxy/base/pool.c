@@ -36,12 +36,12 @@ struct pool_slab {
     void *free_first;          /* a list through the free objects */
     uint32_t live;
 };
-#define TAIL_BYTES 16u
+#define TAIL_BYTES 8u
 
 void pool_init(struct pool *pool, const char *name, size_t size, uint32_t live_max) {
     ensure(size >= sizeof(void *) && size < SLAB_BYTES * 16);
     *pool = (struct pool){.magic = POOL_MAGIC, .name = name, .live_max = live_max};
-    pool->size = (uint32_t)((size + 15) & ~(size_t)15);
+    pool->size = (uint32_t)((size + 7) & ~(size_t)7);
     uint32_t least = 4 * (pool->size + TAIL_BYTES);
     pool->slab_size = least < SLAB_BYTES ? SLAB_BYTES
                                          : (least + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;

@@ -91,16 +91,10 @@ bool str_list_has(struct str list, struct str token) {
     return false;
 }
 
-void text_str(struct text *text, struct str s) {
-    uint32_t room = text->cap - text->len;
-    if (s.len > room) {
-        text->cut = true;
-        s.len = room;
-    }
-    if (s.len > 0) {
-        memcpy(text->p + text->len, s.p, s.len);
-        text->len += s.len;
-    }
+void text_str_cut_(struct text *text, struct str s) {
+    text->cut = true;
+    s.len = text->cap - text->len;
+    text_str(text, s);
 }
 
 void text_char(struct text *text, char c) {

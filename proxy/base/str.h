@@ -63,7 +63,15 @@ struct text {
 static inline struct text text_on(char *p, uint32_t cap) {
     return (struct text){p, 0, cap, false};
 }
-void text_str(struct text *, struct str);
+void text_str_cut_(struct text *, struct str);
+static inline void text_str(struct text *text, struct str s) {
+    if (s.len > text->cap - text->len) {
+        text_str_cut_(text, s);
+    } else if (s.len > 0) {
+        memcpy(text->p + text->len, s.p, s.len);
+        text->len += s.len;
+    }
+}
 void text_char(struct text *, char);
 void text_u64(struct text *, uint64_t value);
 void text_fmt(struct text *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -14,7 +14,7 @@ static struct str kept(struct exchange *e, struct str s) {
 
 static void introduce_tls(struct exchange *e, struct proxyproto_more *more) {
     struct tls_facts facts;
-    tls_facts(e->request->conn->tls_machine, &facts);
+    tls_facts(e->request->conn->tls, &facts);
     more->tls = true;
     more->tls_version = kept(e, str_of(facts.version));
     more->tls_cipher = kept(e, str_of(facts.cipher));
@@ -36,7 +36,7 @@ const struct client_told *introduce_client(struct exchange *e) {
         .ends = {.told = true, .client = conn->client, .local = conn->local},
         .more = {.unique_id = e->id},
     };
-    if (conn->tls_machine != NULL) {
+    if (conn->tls != NULL) {
         introduce_tls(e, &told->more);
     }
     return told;

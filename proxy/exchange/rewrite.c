@@ -124,7 +124,7 @@ static struct str client_port(struct head *head) {
 static void forward_fields(struct exchange *e, struct head *head, bool trusted) {
     char printed[ADDR_TEXT_MAX];
     struct str client = arena_text(head->arena, str_of(endpoint_print(&e->client, printed)));
-    struct str proto = head->conn->tls ? STR("https") : STR("http");
+    struct str proto = head->conn->tls != NULL ? STR("https") : STR("http");
     forward_for(head, client, trusted);
     set_unless_trusted(head, FIELD_X_REAL_IP, client, trusted);
     set_unless_trusted(head, FIELD_X_FORWARDED_PROTO, proto, trusted);

@@ -66,8 +66,8 @@ enum step step_head(struct exchange *e) {
     if (e->conf->redirect_https != 0) {
         return redirect_https(e);
     }
-    if (e->site->multi_certificate && request->conn->tls_machine != NULL &&
-        tls_is_misdirected(request->conn->tls_machine, request->authority)) {
+    if (e->site->multi_certificate && request->conn->tls != NULL &&
+        tls_is_misdirected(request->conn->tls, request->authority)) {
         return exchange_fail(e, CLOSE_MISDIRECTED);
     }
     if (no_more_forwards(request)) {

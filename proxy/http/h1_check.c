@@ -8,17 +8,16 @@
 
 /* A second Host or Content-Length: somebody will read the other one (RFC 9112 3.2, 6.3). */
 static enum refusal once_check(const struct head *head) {
-    uint64_t got = 0;
-    for (uint32_t i = 0; i < head->field_count; i++) {
-        uint8_t id = head->fields[i].id;
-        if ((field_flags(id) & FIELD_ONCE) != 0) {
-            if ((got >> id & 1) != 0) {
-                return id == FIELD_HOST ? REFUSE_HOST_TWICE : REFUSE_LENGTH_TWICE;
-            }
-            got |= UINT64_C(1) << id;
-        }
+    static const uint64_t once = 0
+#define FIELD(name, text, flags) | ((flags) & FIELD_ONCE ? UINT64_C(1) << FIELD_##name : 0)
+#include "http/field.def"
+#undef FIELD
+        ;
+    uint64_t twice = head->again & once;
+    if (twice == 0) {
+        return REFUSE_NONE;
     }
-    return REFUSE_NONE;
+    return (twice >> FIELD_HOST & 1) != 0 ? REFUSE_HOST_TWICE : REFUSE_LENGTH_TWICE;
 }
 
 /* Nineteen digits always fit. Zeros in front are octal to some, and nobody sends them. */

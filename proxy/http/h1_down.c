@@ -75,7 +75,7 @@ static void down_starve(struct h1_down *s) {
     log_warn_limited(&said, ring_now_ms(s->http->ring),
                      "answering 503: the pool of requests is at its bound, or there is no memory");
     stats_add(ring_stats(s->http->ring), STAT_RESPONSES, 1);
-    h1_write_bare(&s->wire->tx, 503, ring_http_date(s->http->ring));
+    h1_write_bare(wire_tx(s->wire), 503, ring_http_date(s->http->ring));
     stats_end(ring_stats(s->http->ring), CLOSE_NO_MEMORY);
     down_close(s, CLOSE_NO_MEMORY);
 }
@@ -83,9 +83,10 @@ static void down_starve(struct h1_down *s) {
 /* From here on it is known who the client is: at the accept, or when the PROXY header has told.
  * Under TLS that is before the handshake. */
 static void down_know(struct h1_down *s) {
-    if (s->wire->told.told) {
-        s->facts.client = s->wire->told.client;
-        s->facts.local = s->wire->told.local;
+    const struct proxyproto_ends *told = wire_told(s->wire);
+    if (told->told) {
+        s->facts.client = told->client;
+        s->facts.local = told->local;
     }
 }
 
@@ -136,8 +137,7 @@ static void down_timeout(struct h1_down *s) {
 /* Plain HTTP on a TLS port: a request that is not read, and answered in plain as any other that is
  * refused. */
 static void down_plain(struct h1_down *s) {
-    s->facts.tls = false;
-    s->facts.tls_machine = NULL;
+    s->facts.tls = NULL;
     if (h1_down_begin(s)) {   /* else a bare 503 goes out */
         h1_read_bad(&s->stream->read, REFUSE_PLAIN_HTTP);
         h1_down_publish(s);
@@ -197,7 +197,7 @@ static void down_send_interim(struct h1_down *s, const struct head *head) {
         st->expect = false;
         h1_down_time(s, 0);
     }
-    h1_write_response(&s->wire->tx, head, &(struct h1_response){.framing = H1_TX_NONE});
+    h1_write_response(wire_tx(s->wire), head, &(struct h1_response){.framing = H1_TX_NONE});
     wire_push(s->wire);
 }
 
@@ -227,7 +227,7 @@ static void down_send_head(struct stream *stream, const struct head *head) {
     st->last = st->keep && s->session.served + 1 == s->limits->request_count_max;
     st->keep = st->keep && !st->last;
     how.close = !st->keep;
-    h1_write_response(&s->wire->tx, head, &how);
+    h1_write_response(wire_tx(s->wire), head, &how);
     h1_tx_start(&st->tx, switching ? H1_TX_RAW : how.framing, head->length);
     stats_add(ring_stats(s->http->ring), STAT_RESPONSES, 1);
     if (st->tx.done) {
@@ -389,8 +389,7 @@ bool h1_down_new(struct http *http, const struct down_params *params) {
         return false;
     }
     s->wire->tell_sent = false;
-    s->facts.tls_machine = s->wire->tls;
-    s->facts.tls = s->wire->tls != NULL;
+    s->facts.tls = s->wire->tls;
     list_append(&http->sessions, &s->session.link);
     if (!params->wire.proxy) {
         down_know(s);

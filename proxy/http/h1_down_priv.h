@@ -35,8 +35,8 @@ struct h1_down {
     uint8_t empty_lines;
     bool timed_out, eof, draining, push_waits;
     bool full;                    /* pipelined requests wait, as many as may */
-    uint64_t body_bytes;          /* that came since TIMER_BODY was armed, framing included */
     bool starved;                 /* no memory for the next request */
+    uint64_t body_bytes;          /* that came since TIMER_BODY was armed, framing included */
 };
 
 /* --- h1_down_read.c ------------------------------------------------------------------------- */

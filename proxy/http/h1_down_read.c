@@ -89,7 +89,7 @@ bool h1_down_begin(struct h1_down *s) {
 /* Answers that a client does not read must not pile up: with no room for one, its next request
  * waits. */
 static bool down_next_request(struct h1_down *s) {
-    return bufq_ask(&s->wire->tx) > 0 && down_skip_empty(s) && h1_down_begin(s);
+    return wire_room(s->wire) > 0 && down_skip_empty(s) && h1_down_begin(s);
 }
 
 /* Fields and trailers whose names are not forwarded. */

@@ -38,14 +38,14 @@ static void frame(struct h1_tx *tx, struct bufq *to, struct bufq *from, uint32_t
 static void finish(struct h1_tx *tx, struct stream *st, struct wire *wire,
                    const struct head *trailers) {
     if (st->tx.bytes > 0) {
-        frame(tx, &wire->tx, &st->tx, st->tx.bytes);
+        frame(tx, wire_tx(wire), &st->tx, st->tx.bytes);
     }
     if (tx->framing == H1_TX_LENGTH && tx->left > 0) {
         tx->short_of = true;
         return;
     }
     if (tx->framing == H1_TX_CHUNKED) {
-        h1_write_last_chunk(&wire->tx, trailers);
+        h1_write_last_chunk(wire_tx(wire), trailers);
     }
     tx->done = true;
 }
@@ -65,7 +65,9 @@ void h1_tx_push(struct h1_tx *tx, struct http *http, struct stream *st, struct w
         tell_sent(tx, http, st, wire);
         return;
     }
-    wire->tx.failed = wire->tx.failed || st->tx.failed;   /* what is lost here ends it all */
+    if (st->tx.failed) {
+        wire_tx(wire)->failed = true;   /* what is lost here ends it all */
+    }
     st->tx_bytes += st->tx.bytes;
     if (st->tx_end) {
         wire->tell_sent = st->tell_sent;
@@ -78,11 +80,11 @@ void h1_tx_push(struct h1_tx *tx, struct http *http, struct stream *st, struct w
         return;
     }
     uint32_t room;
-    if (bufq_room(&wire->tx) == 0) {
+    if (wire_room(wire) == 0) {
         wire_push(wire);   /* a head that has no room beside it, and was not pushed yet */
     }
-    while (st->tx.bytes > 0 && (room = bufq_ask(&wire->tx)) > 0) {
-        frame(tx, &wire->tx, &st->tx, st->tx.bytes < room ? st->tx.bytes : room);
+    while (st->tx.bytes > 0 && (room = wire_room(wire)) > 0) {
+        frame(tx, wire_tx(wire), &st->tx, st->tx.bytes < room ? st->tx.bytes : room);
         wire_push(wire);
     }
     st->tx_bytes -= st->tx.bytes;

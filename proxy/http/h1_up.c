@@ -280,10 +280,10 @@ static void up_run(struct task *task) {
 static bool up_write_head(struct h1_up *s, const struct head *head) {
     struct stream *stream = &s->stream->stream;
     if (!s->uwsgi) {
-        h1_write_request(&s->wire->tx, head, s->once);
+        h1_write_request(wire_tx(s->wire), head, s->once);
         return true;
     }
-    enum refusal refusal = uwsgi_write_request(&s->wire->tx, head, &stream->arena);
+    enum refusal refusal = uwsgi_write_request(wire_tx(s->wire), head, &stream->arena);
     if (refusal != REFUSE_NONE) {
         stream->refusal = (uint8_t)refusal;
         stream_lost(s->http, stream, refuse_row(refusal)->why);

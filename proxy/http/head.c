@@ -5,23 +5,22 @@
 
 _Static_assert(FIELD_COUNT <= 64, "struct head's seen has a bit for each field");
 
-static const struct {
-    struct str text;
-    uint8_t flags;
-} rows[FIELD_COUNT] = {
-#define FIELD(name, text, flags) [FIELD_##name] = {{text, sizeof(text) - 1}, flags},
+static const struct str texts[FIELD_COUNT] = {
+#define FIELD(name, text, flags) [FIELD_##name] = {text, sizeof(text) - 1},
 #include "http/field.def"
 #undef FIELD
 };
 
 struct str field_text(enum field_id id) {
     ensure(id < FIELD_COUNT);
-    return rows[id].text;
+    return texts[id];
 }
 
-uint8_t field_flags(enum field_id id) {
-    return rows[id].flags;
-}
+const uint8_t field_flags_[FIELD_COUNT] = {
+#define FIELD(name, text, flags) [FIELD_##name] = (flags),
+#include "http/field.def"
+#undef FIELD
+};
 
 bool method_idempotent(enum method method) {
     switch (method) {
@@ -108,7 +107,7 @@ enum field_id field_id_of(struct str name) {
         return FIELD_OTHER;
     }
     enum field_id id = candidate(name);
-    if (id != FIELD_OTHER && !str_eq(name, rows[id].text) && !str_eq_fold(name, rows[id].text)) {
+    if (id != FIELD_OTHER && !str_eq(name, texts[id]) && !str_eq_fold(name, texts[id])) {
         return FIELD_OTHER;
     }
     return id;
@@ -146,7 +145,9 @@ struct field *head_add(struct head *head, enum field_id id, struct str name, str
     }
     struct field *field = &head->fields[head->field_count++];
     *field = (struct field){.name = name, .value = value, .id = (uint8_t)id};
-    head->seen |= UINT64_C(1) << id;
+    uint64_t bit = UINT64_C(1) << id;
+    head->again |= head->seen & bit;
+    head->seen |= bit;
     return field;
 }
 
@@ -191,7 +192,7 @@ static const uint64_t hop_fields =
 static void drop_nominated(struct head *head, struct str option) {
     enum field_id id = field_id_of(option);
     if (id != FIELD_OTHER) {
-        if ((rows[id].flags & (FIELD_KEEP | FIELD_HOP)) == 0) {
+        if ((field_flags(id) & (FIELD_KEEP | FIELD_HOP)) == 0) {
             head_drop(head, id);
         }
         return;
@@ -216,7 +217,7 @@ void head_drop_hop_by_hop(struct head *head) {
         }
     }
     for (uint32_t i = 0; i < head->field_count; i++) {
-        if ((rows[head->fields[i].id].flags & FIELD_HOP) != 0) {
+        if ((field_flags(head->fields[i].id) & FIELD_HOP) != 0) {
             head->fields[i].dropped = true;
         }
     }

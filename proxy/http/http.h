@@ -83,8 +83,7 @@ enum body_kind {
 struct conn_facts {
     struct endpoint client;    /* who is connected; where a PROXY header tells, whom it names */
     struct endpoint local;     /* to which address of ours, or of the balancer's in front */
-    bool tls;
-    struct tls *tls_machine;   /* NULL when plain */
+    struct tls *tls;           /* NULL when plain */
     const void *listener;      /* whoever made the session knows what this is */
     uint64_t id;               /* counts connections of this ring */
 };
@@ -121,7 +120,8 @@ struct head {
     uint32_t bytes;            /* of the head on the wire */
     struct field *fields;
     uint32_t field_count, field_cap;
-    uint64_t seen;             /* a bit for each enum field_id that was ever added */
+    uint64_t seen;             /* a bit for each enum field_id that was ever added, */
+    uint64_t again;            /* and for each that was when it was there already */
     struct arena *arena;       /* where additions go */
     const struct conn_facts *conn;   /* requests */
 };
@@ -141,7 +141,10 @@ void head_drop(struct head *, enum field_id);
 void head_drop_hop_by_hop(struct head *);
 enum field_id field_id_of(struct str name);
 struct str field_text(enum field_id);
-uint8_t field_flags(enum field_id);
+extern const uint8_t field_flags_[FIELD_COUNT];
+static inline uint8_t field_flags(enum field_id id) {
+    return field_flags_[id];
+}
 bool method_idempotent(enum method);
 /* "Not Found"; empty for an unknown status. */
 struct str status_reason(uint16_t status);
@@ -241,14 +244,14 @@ struct session_ops {
  * a down session has no holder and frees itself. */
 struct session {
     unsigned magic;
+    bool up, idle, dead;
+    bool holds_slot;             /* the holder's: idle, and it occupies a worker */
     const struct session_ops *ops;
     struct task *owner;
     struct list_node link;       /* the holder's: idle list, or the room's list of down sessions */
-    bool up, idle, dead;
-    bool holds_slot;             /* the holder's: idle, and it occupies a worker */
-    uint8_t why;                 /* with dead */
     uint64_t since_ms;           /* idle since */
     uint32_t served;             /* messages so far */
+    uint8_t why;                 /* with dead */
 };
 
 struct http_limits {

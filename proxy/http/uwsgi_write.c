@@ -213,13 +213,13 @@ static void put_conn(struct packet *packet, const struct head *head) {
     if (conn->local.port != 0) {
         port = conn->local.port;
     } else if (port == 0) {
-        port = conn->tls ? 443 : 80;
+        port = conn->tls != NULL ? 443 : 80;
     }
     put_var(packet, STR("SERVER_PROTOCOL"), head->minor == 0 ? STR("HTTP/1.0") : STR("HTTP/1.1"));
     put_var(packet, STR("SERVER_NAME"), name);
     put_number(packet, STR("SERVER_PORT"), port);
-    put_var(packet, STR("REQUEST_SCHEME"), conn->tls ? STR("https") : STR("http"));
-    if (conn->tls) {
+    put_var(packet, STR("REQUEST_SCHEME"), conn->tls != NULL ? STR("https") : STR("http"));
+    if (conn->tls != NULL) {
         put_var(packet, STR("HTTPS"), STR("on"));
     }
     put_var(packet, STR("REMOTE_ADDR"), str_of(endpoint_print(&conn->client, printed)));

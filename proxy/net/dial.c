@@ -25,7 +25,7 @@ static void dial_unix(struct wire *w) {
     if (err == 0) {
         wire_up(w);
     } else if (err == -EAGAIN) {
-        uint64_t waited = ring_now_ms(w->net->ring) - w->began_ms;
+        uint32_t waited = (uint32_t)ring_now_ms(w->net->ring) - w->began_ms;
         if (waited >= w->limits->connect_ms) {
             wire_lost(w, CLOSE_CONNECT_TIMEOUT);
         } else {
@@ -60,7 +60,7 @@ static void dial_stall_fired(struct timer *timer) {
 }
 
 void wire_dial_start(struct wire *w) {
-    w->began_ms = ring_now_ms(w->net->ring);
+    w->began_ms = (uint32_t)ring_now_ms(w->net->ring);
     timer_init(&w->stall, dial_stall_fired);
     if (w->to->sa.any.sa_family == AF_UNIX) {
         dial_unix(w);

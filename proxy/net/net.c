@@ -15,19 +15,20 @@ static void net_sweep_fired(struct timer *timer) {
     struct list_node *next;
     for (struct list_node *node = net->sends.next; node != &net->sends; node = next) {
         next = node->next;
-        struct wire *w = container_of(node, struct wire, sends);
+        struct sender *s = container_of(node, struct sender, link);
+        struct wire *w = s->wire;
         if (w->dead) {
             continue;
         }
-        enum close_reason why = pace_judge(w);
+        enum close_reason why = pace_judge(s);
         if (why != CLOSE_NONE) {
             w->reset = true;   /* a FIN behind what has gone would look like the end of it all */
             wire_lost(w, why);
-        } else if (now - w->began_ms >= STALLED_MS) {
-            bufq_settle(&w->tx);
-            if (!w->settling && bufq_pins(&w->sending)) {
-                w->settling = true;
-                op_cancel(net->ring, &w->op_tx);
+        } else if (now - s->began_ms >= STALLED_MS) {
+            bufq_settle(&s->tx);
+            if (!s->settling && bufq_pins(&s->sending)) {
+                s->settling = true;
+                op_cancel(net->ring, &s->op);
             }
         }
     }
@@ -62,6 +63,8 @@ static void net_record_home(struct segpool *pool) {
 void net_init(struct net *net, struct ring *ring) {
     *net = (struct net){.magic = NET_MAGIC, .ring = ring};
     pool_init(&net->wires, "wires", sizeof(struct wire), 0);
+    pool_init(&net->intakes, "intakes", sizeof(struct intake), 0);
+    pool_init(&net->senders, "senders", sizeof(struct sender), 0);
     pool_init(&net->sendvs, "sendvs", sizeof(struct sendv), 0);
     segpool_init(&net->copies, "copies", COPY_BYTES, 0, false);
     segpool_init(&net->records, "records", RECORD_BYTES, 0, false);
@@ -69,6 +72,8 @@ void net_init(struct net *net, struct ring *ring) {
     net->records.home = net_record_home;
     timer_init(&net->trim, net_trim_fired);
     list_init(&net->sends);
+    bufq_init(&net->nowhere, 0, &net->copies);
+    net->nowhere.failed = true;
     list_init(&net->endings);
     timer_init(&net->sweep, net_sweep_fired);
 }
@@ -79,6 +84,8 @@ void net_fini(struct net *net) {
     timer_cancel(net->ring, &net->sweep);
     timer_cancel(net->ring, &net->trim);
     pool_fini(&net->wires);
+    pool_fini(&net->intakes);
+    pool_fini(&net->senders);
     pool_fini(&net->sendvs);
     segpool_fini(&net->copies);
     segpool_fini(&net->records);
@@ -87,11 +94,15 @@ void net_fini(struct net *net) {
 
 void net_bound(struct net *net, uint32_t wires) {
     net->wires.live_max = wires;
+    net->intakes.live_max = wires;
+    net->senders.live_max = wires;
     net->sendvs.live_max = wires;
 }
 
 void net_trim(struct net *net) {
     pool_trim(&net->wires);
+    pool_trim(&net->intakes);
+    pool_trim(&net->senders);
     pool_trim(&net->sendvs);
 }
 

@@ -43,11 +43,12 @@ uint32_t client_held(struct client_counts *, const struct endpoint *);
 struct net {
     unsigned magic;
     struct ring *ring;
-    struct pool wires, sendvs;
+    struct pool wires, intakes, senders, sendvs;
     uint32_t listeners;              /* that are not freed */
     struct segpool copies;           /* small copies: heads, rests */
     struct segpool records;          /* TLS records on their way out */
-    struct list_node sends;          /* wires with a send in flight, oldest first */
+    struct list_node sends;          /* senders with a send in flight, oldest first */
+    struct bufq nowhere;             /* what wire_tx has where there is no memory: failed */
     struct list_node endings;        /* wires that end by themselves (WIRE_ENDING) */
     struct timer sweep;              /* looks at `sends` for peers that take nothing */
     struct timer trim;               /* gives memory back that nobody has needed for a while */
@@ -115,7 +116,7 @@ enum wire_ready {
                         its close_notify: then wire->cut is set */
     WIRE_ROOM = 8,   /* tx has room again after it had none; or, where tell_sent, all is sent */
     WIRE_LOST = 16,  /* the connection died, `why` says of what; rx still holds what came */
-    WIRE_TOLD = 32,  /* the PROXY header has come: wire->told is set. Before UP, and under TLS
+    WIRE_TOLD = 32,  /* the PROXY header has come: wire_told says what. Before UP, and under TLS
                         before the handshake begins */
     WIRE_PLAIN = 64  /* instead of UP: the client speaks plain HTTP where TLS is due. What it sends
                         is dropped; what the owner pushes goes out as it is, so that it can answer,
@@ -157,6 +158,27 @@ struct pace {
     uint64_t window_ms, window_bytes; /* the average's window: since when, and what was taken */
 };
 
+/* What comes before plain bytes, of a wire that speaks TLS or begins with a PROXY header. */
+struct intake {
+    struct bufq cipher;               /* received, not yet decrypted; and the PROXY header */
+    struct proxyproto_ends told;      /* what that said */
+};
+
+/* What a wire has from the first byte that it is to send until the last one has left: the many that
+ * are idle have none, and the few that send share a few that are warm. */
+struct sender {
+    struct wire *wire;
+    struct bufq tx;                   /* plain bytes; the owner pushes there (wire_tx) */
+    struct bufq sending;              /* on their way: cipher bytes under TLS */
+    struct op op;
+    struct list_node link;            /* in net->sends, while a send is in flight; then also: */
+    uint64_t began_ms;                /* when it was started, */
+    uint32_t asked;                   /* its bytes, */
+    bool settling;                    /* it is cancelled, so that its buffers can be copied out, */
+    struct sendv *sendv;              /* and what it gathers, or NULL */
+    struct pace pace;
+};
+
 struct wire {
     unsigned magic;
     uint8_t state;                    /* enum wire_state */
@@ -170,10 +192,11 @@ struct wire {
     bool tx_dead;                     /* the kernel takes no more: what is pushed is dropped */
     bool tls_failed;
     bool plain;                       /* TLS was due and plain HTTP came: PLAIN was told */
-    bool fin_wanted, fin_sent, end_sent, end_told, close_sent, settling;
+    bool fin_wanted, fin_sent, end_sent, end_told, close_sent;
+    bool tx_failed;                   /* no memory for a sender */
     bool tx_reset;                    /* a send took the error of a reset */
     bool tls_waits;                   /* plain bytes may wait in tls though cipher is empty */
-    uint32_t asked;                   /* bytes of the send in flight */
+    uint32_t lingered;                /* bytes that came in WIRE_ENDING */
     int fd;
     struct net *net;
     struct task *owner;
@@ -181,20 +204,16 @@ struct wire {
     struct connection_limit *limit;
     struct client_counts *clients;
     struct endpoint client;           /* who is counted in clients; family 0: nobody */
+    uint32_t began_ms;                /* when the dialling was started: the clock's low bits */
     const struct addr *to;            /* NULL: accepted */
-    struct proxyproto_ends told;      /* what the PROXY header said; zero without one */
-    struct bufq rx, tx;               /* plain bytes; the owner drops from rx and pushes to tx */
-    struct bufq sending;              /* on their way: cipher bytes under TLS */
-    struct bufq cipher;               /* TLS: received, not yet decrypted; and a PROXY header */
     struct tls *tls;
-    struct sendv *sendv;              /* while a gathered send is in flight */
-    struct op op_rx, op_tx, op_end;
+    struct intake *intake;            /* NULL: neither TLS nor a PROXY header */
+    struct sender *sender;            /* NULL: nothing is to be sent */
+    struct bufq rx;                   /* plain bytes that the owner drops */
+    struct op op_rx, op_end;
     struct task turn;                 /* TLS, when it is its turn */
     struct timer stall;               /* dialling, PROXY header, handshake, linger */
-    struct list_node sends, endings;
-    uint64_t began_ms;                /* when the dialling, or the send in flight, was started */
-    struct pace pace;
-    uint32_t lingered;                /* bytes that came in WIRE_ENDING */
+    struct list_node endings;
 };
 
 /* Both return a wire that reads at once, or NULL (net->refused says why: at a bound, no memory, no
@@ -208,9 +227,17 @@ void wire_own(struct wire *, struct task *owner);
  * not known. False: this client has as many as it may, and the wire is to be shut, with a reset and
  * CLOSE_CLIENT_LIMIT. */
 bool wire_count(struct wire *, const struct endpoint *);
+/* What the PROXY header said, after TOLD; zero where none has come. As long as the wire. */
+const struct proxyproto_ends *wire_told(const struct wire *);
 /* The owner has dropped bytes of rx: read again where reading had stopped. Only consumption
  * re-arms a read. While rx has no room nothing is read, but the peer's death is still noticed. */
 void wire_pull(struct wire *);
+/* The queue of what is to be sent. The owner pushes there, and calls wire_push in the same turn:
+ * until then the queue is valid. Without memory it is one that has failed and takes nothing; the
+ * wire is lost with the push. */
+struct bufq *wire_tx(struct wire *);
+/* Bytes that tx has room for; where that is 0 ROOM tells of some. */
+uint32_t wire_room(struct wire *);
 /* The owner has pushed bytes to tx: send them. One send is in flight at any time. */
 void wire_push(struct wire *);
 /* True when nothing waits in tx or is on its way. */

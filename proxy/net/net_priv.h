@@ -37,14 +37,20 @@ void wire_turn_run(struct task *);
 void wire_read(struct wire *);                      /* arms the receive where there is room */
 void wire_send(struct wire *);                      /* starts a send where there is something */
 
-/* preface.c: the PROXY header of an accepted wire. */
+/* preface.c: the PROXY header of an accepted wire, which has an intake. */
 void wire_preface_received(struct wire *, struct seg *, uint32_t len);
 void wire_preface_ended(struct wire *);
 /* pace.c */
-void pace_waits(struct wire *);                     /* a send of it is in flight */
-void pace_sent(struct wire *, uint32_t len);        /* the kernel has taken so much of it */
-/* A wire with a send in flight: why its peer is to be given up; CLOSE_NONE: it is not. */
-enum close_reason pace_judge(struct wire *);
+void pace_waits(struct sender *);                   /* a send of it is in flight */
+void pace_sent(struct sender *, uint32_t len);      /* the kernel has taken so much of it */
+/* With a send in flight: why its peer is to be given up; CLOSE_NONE: it is not. */
+enum close_reason pace_judge(struct sender *);
+
+/* sender.c */
+struct sender *sender_get(struct wire *);           /* NULL: no memory, and tx_failed is set */
+void sender_free(struct wire *);                    /* drops what waits; its op is idle */
+void sender_settle(struct wire *);                  /* gives it back where all has left */
+bool sender_is_lost(const struct wire *);           /* bytes that should follow are lost */
 
 /* dial.c */
 void wire_dial_start(struct wire *);

@@ -5,26 +5,26 @@
 #define LOOKS 8u
 
 /* While one send follows the other something waits all the time. */
-void pace_waits(struct wire *w) {
-    if (!w->pace.waits) {
-        w->pace.waits = true;
-        w->pace.known = false;
-        w->pace.looked_ms = w->began_ms;
+void pace_waits(struct sender *s) {
+    if (!s->pace.waits) {
+        s->pace.waits = true;
+        s->pace.known = false;
+        s->pace.looked_ms = s->began_ms;
     }
 }
 
 /* Who takes all that there is, is never slow, however little that is. */
-void pace_sent(struct wire *w, uint32_t len) {
-    w->pace.given += len;
-    w->pace.waits = w->sending.bytes > 0 || w->tx.bytes > 0;
+void pace_sent(struct sender *s, uint32_t len) {
+    s->pace.given += len;
+    s->pace.waits = s->sending.bytes > 0 || s->tx.bytes > 0;
 }
 
 /* The kernel sends for us only while we are in it (DEFER_TASKRUN), and every completion has been
  * dealt with before any timer fires: given is exact here. An error is of a socket that is dead, or
  * of a kernel that does not tell: then completed sends are all that is known. */
-static int64_t pace_look(const struct wire *w) {
-    int unsent = sys_unsent(w->fd);
-    return (int64_t)w->pace.given - (unsent > 0 ? unsent : 0);
+static int64_t pace_look(const struct sender *s) {
+    int unsent = sys_unsent(s->wire->fd);
+    return (int64_t)s->pace.given - (unsent > 0 ? unsent : 0);
 }
 
 static void pace_window(struct pace *p, uint64_t now) {
@@ -52,18 +52,18 @@ static void pace_add(struct pace *p, uint64_t now, int64_t taken) {
 
 /* The window begins anew as soon as its bytes are taken: at no time may the next ones take longer
  * than send_ms. Without a minimum none are asked for. */
-enum close_reason pace_judge(struct wire *w) {
-    struct pace *p = &w->pace;
-    const struct wire_limits *limits = w->limits;
-    uint64_t now = ring_now_ms(w->net->ring);
+enum close_reason pace_judge(struct sender *s) {
+    struct pace *p = &s->pace;
+    const struct wire_limits *limits = s->wire->limits;
+    uint64_t now = ring_now_ms(s->wire->net->ring);
     if (now - p->looked_ms < (p->known ? limits->send_ms / LOOKS : STALLED_MS)) {
         return CLOSE_NONE;
     }
     if (!p->known) {
-        pace_begin(p, now, pace_look(w));
+        pace_begin(p, now, pace_look(s));
         return CLOSE_NONE;
     }
-    pace_add(p, now, pace_look(w));
+    pace_add(p, now, pace_look(s));
     if (now - p->taken_ms >= limits->send_ms) {
         return CLOSE_SEND_TIMEOUT;
     }

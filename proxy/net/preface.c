@@ -3,11 +3,11 @@
 
 static enum proxyproto_result preface_read(struct wire *w, uint32_t *used) {
     uint8_t bytes[PROXYPROTO_HEADER_MAX];
-    uint32_t len = bufq_read(&w->cipher, bytes, PROXYPROTO_V1_MAX);
-    enum proxyproto_result result = proxyproto_read(bytes, len, &w->told, used);
-    if (result == PROXYPROTO_MORE && *used > len && *used <= w->cipher.bytes) {
-        len = bufq_read(&w->cipher, bytes, *used);
-        result = proxyproto_read(bytes, len, &w->told, used);
+    uint32_t len = bufq_read(&w->intake->cipher, bytes, PROXYPROTO_V1_MAX);
+    enum proxyproto_result result = proxyproto_read(bytes, len, &w->intake->told, used);
+    if (result == PROXYPROTO_MORE && *used > len && *used <= w->intake->cipher.bytes) {
+        len = bufq_read(&w->intake->cipher, bytes, *used);
+        result = proxyproto_read(bytes, len, &w->intake->told, used);
     }
     return result;
 }
@@ -15,29 +15,29 @@ static enum proxyproto_result preface_read(struct wire *w, uint32_t *used) {
 /* Half a header waits for its sender: not in a receive buffer, nor, however it is cut, in more
  * memory than its bytes need. */
 static void preface_keep(struct wire *w) {
-    struct seg *seg = w->cipher.failed ? NULL : seg_new_sized(w->cipher.bytes);
+    struct seg *seg = w->intake->cipher.failed ? NULL : seg_new_sized(w->intake->cipher.bytes);
     if (seg != NULL) {
-        seg->used = bufq_read(&w->cipher, seg->data, w->cipher.bytes);
-        bufq_drop(&w->cipher, w->cipher.bytes);
-        bufq_push(&w->cipher, seg, 0, seg->used);
+        seg->used = bufq_read(&w->intake->cipher, seg->data, w->intake->cipher.bytes);
+        bufq_drop(&w->intake->cipher, w->intake->cipher.bytes);
+        bufq_push(&w->intake->cipher, seg, 0, seg->used);
         seg_unref(seg);
     }
-    if (w->cipher.failed || seg == NULL) {
+    if (w->intake->cipher.failed || seg == NULL) {
         wire_starved(w);
     }
 }
 
 /* What follows the header goes on untouched: to TLS, or to the owner. */
 static void preface_done(struct wire *w, uint32_t len) {
-    bufq_drop(&w->cipher, len);
-    if (w->told.told && !wire_count(w, &w->told.client)) {
+    bufq_drop(&w->intake->cipher, len);
+    if (w->intake->told.told && !wire_count(w, &w->intake->told.client)) {
         w->reset = true;
         wire_lost(w, CLOSE_CLIENT_LIMIT);
         return;
     }
-    bool more = w->cipher.bytes > 0;
+    bool more = w->intake->cipher.bytes > 0;
     if (w->tls == NULL) {
-        bufq_move(&w->rx, &w->cipher, w->cipher.bytes);
+        bufq_move(&w->rx, &w->intake->cipher, w->intake->cipher.bytes);
     }
     if (w->rx.failed) {
         wire_starved(w);
@@ -46,14 +46,14 @@ static void preface_done(struct wire *w, uint32_t len) {
     wire_wake(w, WIRE_TOLD | (more && w->tls == NULL ? WIRE_RX : 0));
     wire_begin(w);
     if (more && w->tls != NULL) {
-        bufq_settle(&w->cipher);
+        bufq_settle(&w->intake->cipher);
         task_wake(w->net->ring, &w->turn);
     }
 }
 
 void wire_preface_received(struct wire *w, struct seg *seg, uint32_t len) {
     uint32_t used = 0;
-    bufq_push(&w->cipher, seg, 0, len);
+    bufq_push(&w->intake->cipher, seg, 0, len);
     switch (preface_read(w, &used)) {
     case PROXYPROTO_MORE:
         preface_keep(w);
@@ -69,5 +69,5 @@ void wire_preface_received(struct wire *w, struct seg *seg, uint32_t len) {
 
 /* A balancer that only looks whether somebody listens says nothing; half a header is none. */
 void wire_preface_ended(struct wire *w) {
-    wire_lost(w, w->cipher.bytes == 0 ? CLOSE_CLIENT_EOF : CLOSE_BAD_PROXY);
+    wire_lost(w, w->intake->cipher.bytes == 0 ? CLOSE_CLIENT_EOF : CLOSE_BAD_PROXY);
 }

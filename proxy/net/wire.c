@@ -19,13 +19,24 @@ static void wire_linger_fired(struct timer *timer) {
 /* Received bytes that may wait for a handshake's turn: a whole record. */
 #define HANDSHAKE_MARK (17u * 1024u)
 
-/* Sends of TLS hold records; plain ones whatever the owner pushed. */
-static void wire_queues_init(struct wire *w, struct net *net, bool tls) {
-    const struct wire_limits *limits = w->limits;
-    bufq_init(&w->rx, limits->rx_mark, &net->copies);
-    bufq_init(&w->tx, limits->tx_mark, &net->copies);
-    bufq_init(&w->sending, net->records.seg_size, tls ? &net->records : &net->copies);
-    bufq_init(&w->cipher, HANDSHAKE_MARK, &net->copies);
+static bool wire_intake(struct wire *w, const struct wire_params *params) {
+    if (params->tls == NULL && !params->proxy) {
+        return true;
+    }
+    w->intake = pool_get(&w->net->intakes);
+    if (w->intake == NULL) {
+        return false;
+    }
+    *w->intake = (struct intake){0};
+    bufq_init(&w->intake->cipher, HANDSHAKE_MARK, &w->net->copies);
+    if (params->tls != NULL) {
+        w->tls = tls_new(params->tls);
+        if (w->tls == NULL) {
+            pool_put(&w->net->intakes, w->intake);
+            return false;
+        }
+    }
+    return true;
 }
 
 static struct wire *wire_new(struct net *net, const struct wire_params *params,
@@ -40,22 +51,17 @@ static struct wire *wire_new(struct net *net, const struct wire_params *params,
         .magic = WIRE_MAGIC, .fd = fd, .net = net, .owner = owner, .limits = params->limits,
         .tell_sent = true,
         .op_rx.generation = w->op_rx.generation,
-        .op_tx.generation = w->op_tx.generation,
         .op_end.generation = w->op_end.generation,
     };
     op_init(&w->op_rx, wire_rx_done);
-    op_init(&w->op_tx, wire_tx_done);
     op_init(&w->op_end, wire_end_done);
     task_init(&w->turn, wire_turn_run);
-    if (params->tls != NULL) {
-        w->tls = tls_new(params->tls);
-        if (w->tls == NULL) {
-            w->magic = 0;
-            pool_put(&net->wires, w);
-            return NULL;
-        }
+    if (!wire_intake(w, params)) {
+        w->magic = 0;
+        pool_put(&net->wires, w);
+        return NULL;
     }
-    wire_queues_init(w, net, w->tls != NULL);
+    bufq_init(&w->rx, w->limits->rx_mark, &net->copies);
     return w;
 }
 
@@ -136,7 +142,7 @@ struct wire *wire_dial(struct net *net, const struct wire_params *params, struct
     w->state = WIRE_DIALING;
     w->to = params->to;
     if (params->preface.len > 0) {
-        bufq_copy(&w->tx, params->preface.p, params->preface.len);
+        bufq_copy(wire_tx(w), params->preface.p, params->preface.len);
     }
     wire_dial_start(w);
     return w;
@@ -153,6 +159,11 @@ bool wire_count(struct wire *w, const struct endpoint *client) {
     }
     w->client = *client;
     return true;
+}
+
+const struct proxyproto_ends *wire_told(const struct wire *w) {
+    static const struct proxyproto_ends nothing;
+    return w->intake != NULL ? &w->intake->told : &nothing;
 }
 
 void wire_own(struct wire *w, struct task *owner) {
@@ -184,7 +195,9 @@ static void wire_stop(struct wire *w) {
     timer_cancel(ring, &w->stall);
     task_cancel(ring, &w->turn);
     op_cancel(ring, &w->op_rx);
-    op_cancel(ring, &w->op_tx);
+    if (w->sender != NULL) {
+        op_cancel(ring, &w->sender->op);
+    }
     if (!w->close_sent) {
         op_cancel(ring, &w->op_end);
     }
@@ -225,8 +238,12 @@ void wire_shut(struct wire *w, enum close_reason why) {
     w->why = (uint8_t)why;
     wire_stop(w);
     bufq_fini(&w->rx);
-    bufq_fini(&w->tx);
-    bufq_fini(&w->cipher);
+    if (w->sender != NULL) {
+        bufq_fini(&w->sender->tx);
+    }
+    if (w->intake != NULL) {
+        bufq_fini(&w->intake->cipher);
+    }
     wire_join(w);
 }
 
@@ -265,11 +282,6 @@ void wire_ending(struct wire *w) {
     wire_read(w);
 }
 
-bool wire_flushed(const struct wire *w) {
-    bool empty = w->tx.bytes == 0 && w->sending.bytes == 0;
-    return w->tx_dead || (empty && !w->tx.failed && !w->sending.failed);
-}
-
 void wire_finish(struct wire *w) {
     ensure_magic(w, WIRE_MAGIC);
     if (!w->dead) {
@@ -280,10 +292,12 @@ void wire_finish(struct wire *w) {
 
 static void wire_free(struct wire *w) {
     struct net *net = w->net;
-    list_remove(&w->sends);
-    bufq_fini(&w->sending);
+    sender_free(w);
     if (w->tls != NULL) {
         tls_free(w->tls);
+    }
+    if (w->intake != NULL) {
+        pool_put(&net->intakes, w->intake);
     }
     stats_close(ring_stats(net->ring), w->why);
     wire_close_limit(w->limit);
@@ -321,7 +335,7 @@ static void wire_end_done(struct op *op, int res, struct seg *seg, bool armed) {
 
 void wire_join(struct wire *w) {
     if (w->state != WIRE_CLOSING || w->close_sent || !op_idle(&w->op_rx) ||
-        !op_idle(&w->op_tx) || !op_idle(&w->op_end)) {
+        (w->sender != NULL && !op_idle(&w->sender->op)) || !op_idle(&w->op_end)) {
         return;
     }
     w->close_sent = true;

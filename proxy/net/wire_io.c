@@ -16,7 +16,7 @@ static enum close_reason wire_gone(const struct wire *w) {
 
 /* Where received bytes go first, and how many more may come. */
 static struct bufq *wire_landing(struct wire *w) {
-    return wire_is_tls(w) || w->state == WIRE_PREFACE ? &w->cipher : &w->rx;
+    return wire_is_tls(w) || w->state == WIRE_PREFACE ? &w->intake->cipher : &w->rx;
 }
 
 /* While there is no room, only a client's death is of interest. A server that is gone may have
@@ -82,13 +82,14 @@ static void wire_received(struct wire *w, struct seg *seg, uint32_t len) {
     if (w->state == WIRE_PREFACE) {
         wire_preface_received(w, seg, len);
     } else if (wire_is_tls(w)) {
-        bufq_push(&w->cipher, seg, 0, len);
-        if (w->cipher.failed && w->state != WIRE_ENDING) {
+        struct bufq *cipher = &w->intake->cipher;
+        bufq_push(cipher, seg, 0, len);
+        if (cipher->failed && w->state != WIRE_ENDING) {
             wire_starved(w);
             return;
         }
         if (w->state == WIRE_HANDSHAKE) {
-            bufq_settle(&w->cipher);   /* its turn may be far: it stands in a lane of its own */
+            bufq_settle(cipher);   /* its turn may be far: it stands in a lane of its own */
         }
         task_wake(w->net->ring, &w->turn);
     } else {
@@ -136,7 +137,7 @@ void wire_rx_done(struct op *op, int res, struct seg *seg, bool armed) {
 void wire_pull(struct wire *w) {
     ensure_magic(w, WIRE_MAGIC);
     if (wire_is_tls(w)) {
-        if (!w->dead && (w->tls_waits || w->cipher.bytes > 0 || w->eof)) {
+        if (!w->dead && (w->tls_waits || w->intake->cipher.bytes > 0 || w->eof)) {
             task_wake(w->net->ring, &w->turn);
         }
     } else if (w->op_rx.state != OP_ARMED) {
@@ -150,30 +151,29 @@ void wire_pull(struct wire *w) {
 #define SEND_BYTES_MAX (256u * 1024u)
 
 /* What waits in a send is held as what waits for one is: where memory is pressed it is no more. */
-static uint32_t send_room(const struct wire *w) {
+static uint32_t send_room(const struct sender *s) {
     uint32_t most = memory_is_pressed() ? BUFQ_PRESSED : SEND_BYTES_MAX;
-    return w->sending.bytes < most ? most - w->sending.bytes : 0;
+    return s->sending.bytes < most ? most - s->sending.bytes : 0;
 }
 
-static void wire_start_send(struct wire *w) {
-    struct net *net = w->net;
-    struct sendv *v = w->sending.count > 1 ? pool_get(&net->sendvs) : NULL;
+static void send_start(struct sender *s, struct net *net, int fd) {
+    struct sendv *v = s->sending.count > 1 ? pool_get(&net->sendvs) : NULL;
     if (v == NULL) {   /* one piece, or no memory to name them all */
-        const uint8_t *p = bufq_front(&w->sending, &w->asked);
-        op_send(net->ring, &w->op_tx, w->fd, p, w->asked);
+        const uint8_t *p = bufq_front(&s->sending, &s->asked);
+        op_send(net->ring, &s->op, fd, p, s->asked);
     } else {
-        int n = bufq_peek(&w->sending, 0, v->iov, SENDV_MAX);
+        int n = bufq_peek(&s->sending, 0, v->iov, SENDV_MAX);
         v->msg = (struct msghdr){.msg_iov = v->iov, .msg_iovlen = (size_t)n};
-        w->asked = 0;
+        s->asked = 0;
         for (int i = 0; i < n; i++) {
-            w->asked += (uint32_t)v->iov[i].iov_len;
+            s->asked += (uint32_t)v->iov[i].iov_len;
         }
-        w->sendv = v;
-        op_sendv(net->ring, &w->op_tx, w->fd, &v->msg);
+        s->sendv = v;
+        op_sendv(net->ring, &s->op, fd, &v->msg);
     }
-    w->began_ms = ring_now_ms(net->ring);
-    pace_waits(w);
-    list_append(&net->sends, &w->sends);
+    s->began_ms = ring_now_ms(net->ring);
+    pace_waits(s);
+    list_append(&net->sends, &s->link);
     if (!timer_armed(&net->sweep)) {
         timer_arm(net->ring, &net->sweep, NET_SWEEP_MS);
     }
@@ -184,22 +184,23 @@ static void wire_flush(struct wire *w) {
     if (w->dead || w->state == WIRE_DIALING || w->state == WIRE_PREFACE) {
         return;
     }
-    if (!wire_is_tls(w) && op_idle(&w->op_tx)) {
-        bufq_move(&w->sending, &w->tx, send_room(w));
+    struct sender *s = w->sender;
+    if (s != NULL && !wire_is_tls(w) && op_idle(&s->op)) {
+        bufq_move(&s->sending, &s->tx, send_room(s));
     }
-    if (w->tx.failed || w->sending.failed) {
+    if (sender_is_lost(w)) {
         wire_starved(w);
         return;
     }
-    if (!op_idle(&w->op_tx)) {
+    if (s != NULL && !op_idle(&s->op)) {
         return;
     }
-    if (w->sending.bytes > 0) {
-        wire_start_send(w);
+    if (s != NULL && s->sending.bytes > 0) {
+        send_start(s, w->net, w->fd);
         return;
     }
     bool ended = !wire_is_tls(w) || w->end_sent || w->tx_dead;
-    if (w->fin_wanted && !w->fin_sent && w->tx.bytes == 0 && ended) {
+    if (w->fin_wanted && !w->fin_sent && (s == NULL || s->tx.bytes == 0) && ended) {
         w->fin_sent = true;
         (void)sys_shutdown(w->fd, SHUT_WR);   /* ENOTCONN: the peer was faster */
     }
@@ -219,40 +220,45 @@ void wire_send(struct wire *w) {
 /* The kernel takes no more bytes of us. What the peer has sent may still be read. */
 static void wire_tx_broken(struct wire *w) {
     w->tx_dead = true;
-    bufq_drop(&w->sending, w->sending.bytes);
-    bufq_drop(&w->tx, w->tx.bytes);
+    bufq_drop(&w->sender->sending, w->sender->sending.bytes);
+    bufq_drop(&w->sender->tx, w->sender->tx.bytes);
     wire_read(w);
 }
 
 static void wire_tell_room(struct wire *w, bool sent) {
     bool flushed = sent && w->tell_sent && wire_flushed(w);
-    if (flushed || (w->tx.awaited && (w->tx_dead || bufq_is_roomy(&w->tx)))) {
-        w->tx.awaited = false;
+    struct bufq *tx = w->sender != NULL ? &w->sender->tx : NULL;
+    bool roomy = tx != NULL && tx->awaited && (w->tx_dead || bufq_is_roomy(tx));
+    if (roomy) {
+        tx->awaited = false;
+    }
+    if (flushed || roomy) {
         wire_wake(w, WIRE_ROOM);
     }
 }
 
-static void wire_sent(struct wire *w, uint32_t len) {
-    bufq_drop(&w->sending, len);
-    pace_sent(w, len);
-    if (len < w->asked) {
-        bufq_settle(&w->sending);   /* what is left waits for a slow peer */
+static void send_went(struct sender *s, uint32_t len) {
+    bufq_drop(&s->sending, len);
+    pace_sent(s, len);
+    if (len < s->asked) {
+        bufq_settle(&s->sending);   /* what is left waits for a slow peer */
     }
 }
 
 void wire_tx_done(struct op *op, int res, struct seg *seg, bool armed) {
     (void)seg;
     (void)armed;
-    struct wire *w = container_of(op, struct wire, op_tx);
-    bool settling = w->settling;
-    w->settling = false;
-    if (w->sendv != NULL) {
-        pool_put(&w->net->sendvs, w->sendv);
-        w->sendv = NULL;
+    struct sender *s = container_of(op, struct sender, op);
+    struct wire *w = s->wire;
+    bool settling = s->settling;
+    s->settling = false;
+    if (s->sendv != NULL) {
+        pool_put(&w->net->sendvs, s->sendv);
+        s->sendv = NULL;
     }
-    list_remove(&w->sends);
+    list_remove(&s->link);
     if (res >= 0) {
-        wire_sent(w, (uint32_t)res);
+        send_went(s, (uint32_t)res);
     }
     if (res == -ENOMEM || res == -ENOBUFS) {
         wire_starved(w);
@@ -262,7 +268,7 @@ void wire_tx_done(struct op *op, int res, struct seg *seg, bool armed) {
         return;
     }
     if (settling && res == -ECANCELED) {
-        bufq_settle(&w->sending);
+        bufq_settle(&s->sending);
     } else if (res < 0) {
         /* A reset is told once: the send that takes it leaves the receive an end that looks like
          * the peer's FIN (tcp_reset() of Linux). Where the FIN had come, the error is EPIPE. */
@@ -271,6 +277,7 @@ void wire_tx_done(struct op *op, int res, struct seg *seg, bool armed) {
     }
     wire_send(w);
     wire_tell_room(w, true);
+    sender_settle(w);
     wire_ending(w);
     wire_join(w);
 }
@@ -284,19 +291,23 @@ static bool buffers_are_tight(const struct wire *w) {
 
 void wire_push(struct wire *w) {
     ensure_magic(w, WIRE_MAGIC);
+    struct bufq *tx = w->sender != NULL ? &w->sender->tx : NULL;
     if (w->tx_dead || w->dead) {
-        bufq_drop(&w->tx, w->tx.bytes);
+        if (tx != NULL) {
+            bufq_drop(tx, tx->bytes);
+        }
         if (!w->dead) {
             wire_tell_room(w, true);
         }
+        sender_settle(w);
         return;
     }
-    if (buffers_are_tight(w)) {
-        bufq_settle(&w->tx);
+    if (tx != NULL && buffers_are_tight(w)) {
+        bufq_settle(tx);
     }
     wire_send(w);
-    if (bufq_ask(&w->tx) == 0) {
-        bufq_settle(&w->tx);
+    if (wire_room(w) == 0) {
+        bufq_settle(&w->sender->tx);
     }
 }
 
@@ -315,7 +326,7 @@ static void turn_failed(struct wire *w) {
 static void turn_plain(struct wire *w) {
     w->plain = true;
     w->turn.lane = TASK_LIVE;
-    bufq_drop(&w->cipher, w->cipher.bytes);
+    bufq_drop(&w->intake->cipher, w->intake->cipher.bytes);
     wire_wake(w, WIRE_PLAIN);
     read_on(w, true);
 }
@@ -328,7 +339,7 @@ static void turn_up(struct wire *w) {
         stats_add(ring_stats(w->net->ring), STAT_RESUMED, 1);
     }
     w->turn.lane = TASK_LIVE;
-    w->cipher.mark = CIPHER_MARK;
+    w->intake->cipher.mark = CIPHER_MARK;
     wire_up(w);
 }
 
@@ -351,9 +362,9 @@ static void turn_ended(struct wire *w, enum tls_want want) {
     }
 }
 
-static enum tls_want turn_step(struct wire *w) {
+static enum tls_want turn_step(struct wire *w, struct sender *s) {
     uint32_t before = w->rx.bytes;
-    enum tls_want want = tls_step(w->tls, &w->cipher, &w->rx, &w->tx, &w->sending);
+    enum tls_want want = tls_step(w->tls, &w->intake->cipher, &w->rx, &s->tx, &s->sending);
     if (w->state == WIRE_HANDSHAKE && tls_is_up(w->tls)) {
         turn_up(w);
     }
@@ -366,9 +377,9 @@ static enum tls_want turn_step(struct wire *w) {
 }
 
 /* close_notify goes after the last byte of tx. */
-static void turn_end(struct wire *w) {
-    if (w->fin_wanted && !w->end_sent && w->tx.bytes == 0 && tls_is_up(w->tls)) {
-        tls_end(w->tls, &w->sending);
+static void turn_end(struct wire *w, struct sender *s) {
+    if (w->fin_wanted && !w->end_sent && s->tx.bytes == 0 && tls_is_up(w->tls)) {
+        tls_end(w->tls, &s->sending);
         w->end_sent = true;
     }
 }
@@ -382,8 +393,13 @@ void wire_turn_run(struct task *task) {
         read_on(w, true);
         return;
     }
-    enum tls_want want = turn_step(w);
-    if ((w->tx.failed || w->rx.failed || w->sending.failed) && w->state != WIRE_CLOSING) {
+    struct sender *s = sender_get(w);   /* for what OpenSSL itself has to say, too */
+    if (s == NULL) {
+        wire_starved(w);
+        return;
+    }
+    enum tls_want want = turn_step(w, s);
+    if ((w->rx.failed || sender_is_lost(w)) && w->state != WIRE_CLOSING) {
         wire_starved(w);
         return;
     }
@@ -396,17 +412,18 @@ void wire_turn_run(struct task *task) {
         turn_failed(w);
         return;
     }
-    turn_end(w);
+    turn_end(w, s);
     if (w->tx_dead) {
-        bufq_drop(&w->sending, w->sending.bytes);
+        bufq_drop(&s->sending, s->sending.bytes);
     }
     if (want == TLS_WANT_TURN || (want == TLS_WANT_ROOM && w->state == WIRE_ENDING)) {
         task_yield(w->net->ring, &w->turn);
     }
     turn_ended(w, want);
-    bufq_settle(&w->cipher);
+    bufq_settle(&w->intake->cipher);
     wire_flush(w);
     wire_tell_room(w, false);
+    sender_settle(w);
     read_on(w, true);
     wire_ending(w);
 }

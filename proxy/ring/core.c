@@ -31,7 +31,7 @@ void core_init(struct ring_core *core, const struct ring_params *params, uint64_
         .sq_entries = or_default(params->sq_entries, 1024),
         .cq_entries = or_default(params->cq_entries, 8192),
         .buf_size = or_default(params->buf_size, 64 * 1024),
-        .buf_window = or_default(params->buf_window, 256),
+        .buf_window = or_default(params->buf_window, 128),
         .buf_max = or_default(params->buf_max, 1024),
         .handshakes_per_turn = or_default(params->handshakes_per_turn, 1),
         .one_shot = params->one_shot,

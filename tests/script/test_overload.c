@@ -172,8 +172,9 @@ static void bounds_follow_the_limits(void **state) {
     servers = servers < plan->process_limit.max ? servers : plan->process_limit.max;
     assert_true(w->http.downs.live_max > most && w->http.downs.live_max <= most + 64);
     assert_true(w->http.ups.live_max > servers && w->http.ups.live_max <= servers + 64);
-    const struct pool *pools[] = {&w->net.wires, &w->net.sendvs, &w->http.down_streams,
-                                  &w->http.up_streams, &w->http.locals, &w->exchanges.pool};
+    const struct pool *pools[] = {&w->net.wires, &w->net.intakes, &w->net.senders,
+                                  &w->net.sendvs, &w->http.down_streams, &w->http.up_streams,
+                                  &w->http.locals, &w->exchanges.pool};
     for (unsigned i = 0; i < sizeof pools / sizeof *pools; i++) {
         assert_true(pools[i]->live_max >= most);
     }

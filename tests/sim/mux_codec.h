@@ -82,8 +82,8 @@ static void mux_frame(struct mux_down *s, enum mux_type type, uint16_t id, const
                       uint32_t len) {
     uint8_t header[MUX_HEADER] = {(uint8_t)type, (uint8_t)(id >> 8), (uint8_t)id,
                                   (uint8_t)(len >> 8), (uint8_t)len};
-    bufq_copy(&s->wire->tx, header, sizeof header);
-    bufq_copy(&s->wire->tx, payload, len);
+    bufq_copy(wire_tx(s->wire), header, sizeof header);
+    bufq_copy(wire_tx(s->wire), payload, len);
 }
 
 static void mux_text_fields(struct text *text, const struct head *head, uint8_t without) {
@@ -126,7 +126,7 @@ static bool mux_frame_data(struct mux_stream *st) {
 /* A frame of each in turn, while the wire has room: no stream stands before another. */
 static void mux_send(struct mux_down *s) {
     bool more = true;
-    while (more && bufq_room(&s->wire->tx) > 0) {
+    while (more && wire_room(s->wire) > 0) {
         more = false;
         list_each(node, &s->streams) {
             more |= mux_frame_data(container_of(node, struct mux_stream, link));

@@ -263,14 +263,14 @@ static void a_mib_of_requests(void **state) {
 #define REFUSED "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999999\r\n\r\n"
 
 /* The client of the lingering tests: plain, or with the toy's TLS. */
-struct sender {
+struct giver {
     struct peer *peer;
     struct toy_client toy;
     bool tls;
 };
 
-static void sender_changed(struct peer *peer) {
-    struct sender *s = peer->user;
+static void giver_changed(struct peer *peer) {
+    struct giver *s = peer->user;
     toy_client_feed(&s->toy, peer->rx, peer->rx_len);
     peer_drop(peer, peer->rx_len);
     if (s->toy.out.len > 0 && peer->state == PEER_OPEN) {
@@ -279,16 +279,16 @@ static void sender_changed(struct peer *peer) {
     }
 }
 
-static void sender_send(struct sender *s, const void *bytes, size_t len) {
+static void giver_send(struct giver *s, const void *bytes, size_t len) {
     if (s->tls) {
         toy_client_send(&s->toy, bytes, len);
-        sender_changed(s->peer);
+        giver_changed(s->peer);
     } else {
         peer_send(s->peer, bytes, len);
     }
 }
 
-static bool sender_got(struct sender *s, const char *text) {
+static bool giver_got(struct giver *s, const char *text) {
     if (!s->tls) {
         return peer_has(s->peer, text);
     }
@@ -296,21 +296,21 @@ static bool sender_got(struct sender *s, const char *text) {
            memmem(s->toy.plain.p, s->toy.plain.len, text, strlen(text)) != NULL;
 }
 
-static void sender_begin(struct sender *s, bool tls) {
+static void giver_begin(struct giver *s, bool tls) {
     struct sim_params params = sim_params_clean();
     begin_with(0, &params, "", tls ? "certificate = toy.pem\nkey = toy.key\nmax_body = 10\n"
                                    : "max_body = 10\n", "");
-    *s = (struct sender){.peer = dial(), .tls = tls};
+    *s = (struct giver){.peer = dial(), .tls = tls};
     if (tls) {
         toy_client_init(&s->toy, "a");
         s->peer->user = s;
-        s->peer->changed = sender_changed;
-        sender_changed(s->peer);
+        s->peer->changed = giver_changed;
+        giver_changed(s->peer);
     }
-    sender_send(s, REFUSED, sizeof REFUSED - 1);
+    giver_send(s, REFUSED, sizeof REFUSED - 1);
 }
 
-static void sender_end(struct sender *s) {
+static void giver_end(struct giver *s) {
     if (s->tls) {
         toy_client_fini(&s->toy);
     }
@@ -323,12 +323,12 @@ static void sender_end(struct sender *s) {
 static void lingering_is_bounded(void **state) {
     (void)state;
     for (int tls = 0; tls < 2; tls++) {
-        struct sender s;
-        sender_begin(&s, tls != 0);
+        struct giver s;
+        giver_begin(&s, tls != 0);
         char *body = mem_zero(1u << 20);
         uint64_t since = now_ms();
         for (unsigned i = 0; i < 64; i++) {
-            sender_send(&s, body, 1u << 20);
+            giver_send(&s, body, 1u << 20);
         }
         mem_free(body);
         assert_int_equal(sim_run_until(sim, has_ended, s.peer, MINUTE), PEERS_MET);
@@ -339,20 +339,20 @@ static void lingering_is_bounded(void **state) {
         uint64_t got = lab_stat(&lab, STAT_RX_BYTES);
         assert_true(got > 16u << 20 && got < 18u << 20);
         assert_int_equal(lab_closed(&lab, CLOSE_BODY_TOO_LARGE), 1);
-        sender_end(&s);
+        giver_end(&s);
     }
 }
 
 static void an_upload_that_is_too_late_sees_its_answer(void **state) {
     (void)state;
     for (int tls = 0; tls < 2; tls++) {
-        struct sender s;
-        sender_begin(&s, tls != 0);
+        struct giver s;
+        giver_begin(&s, tls != 0);
         char *body = mem_zero(15u << 20);
-        sender_send(&s, body, 15u << 20);
+        giver_send(&s, body, 15u << 20);
         mem_free(body);
         assert_int_equal(sim_run_until(sim, has_ended, s.peer, MINUTE), PEERS_MET);
-        assert_true(sender_got(&s, "HTTP/1.1 413 ") && !s.peer->reset);
+        assert_true(giver_got(&s, "HTTP/1.1 413 ") && !s.peer->reset);
         while (s.peer->tx_len > 0 && !s.peer->reset) {
             assert_true(sim_step(sim));
         }
@@ -363,7 +363,7 @@ static void an_upload_that_is_too_late_sees_its_answer(void **state) {
         sleep_ms(6 * SECOND);
         assert_false(s.peer->reset);
         assert_int_equal(lab_closed(&lab, CLOSE_BODY_TOO_LARGE), 1);
-        sender_end(&s);
+        giver_end(&s);
     }
 }
 

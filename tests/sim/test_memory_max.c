@@ -16,7 +16,7 @@
  * this world's sizes; and what a count in steps may be late by. */
 #define RECEIVE_BYTES 4096u
 #define KEPT (16 * (16384 + RECEIVE_BYTES) + 65536)
-#define HOLDERS_MAX 3000u
+#define HOLDERS_MAX 4500u
 #define UPLOAD_LEN 200000u
 
 /* One of the ways in which clients make gyre hold memory. */

@@ -43,7 +43,7 @@ static void stage_run(struct task *task) {
     if ((ready & WIRE_TOLD) != 0) {
         assert_false(s->told || s->up);
         s->told = true;
-        s->ends = w->told;
+        s->ends = *wire_told(w);
     }
     if ((ready & WIRE_UP) != 0) {
         assert_true(s->told);
@@ -196,11 +196,11 @@ static void check_hello(struct stage *s, enum header which) {
 static void check_half(struct stage *s, size_t len) {
     assert_false(s->told || s->up);
     assert_non_null(s->wire);
-    assert_int_equal(s->wire->cipher.bytes, len);
-    assert_false(bufq_pins(&s->wire->cipher));
-    assert_true(s->wire->cipher.count <= 1);
+    assert_int_equal(s->wire->intake->cipher.bytes, len);
+    assert_false(bufq_pins(&s->wire->intake->cipher));
+    assert_true(s->wire->intake->cipher.count <= 1);
     if (len > 0) {
-        assert_int_equal(bufq_first(&s->wire->cipher)->seg->size, len);
+        assert_int_equal(bufq_first(&s->wire->intake->cipher)->seg->size, len);
     }
 }
 
@@ -474,7 +474,7 @@ static void test_dial(void **state) {
             assert_int_equal(sim_run_until(d.world.sim, dialler_came, &d, 60000), PEERS_MET);
             assert_true(d.up);
             assert_memory_equal(d.peer->rx, "PREFACE", 7);
-            bufq_copy(&d.wire->tx, "more", 4);
+            bufq_copy(wire_tx(d.wire), "more", 4);
             wire_push(d.wire);
             world_sleep(&d.world, 500);
             assert_int_equal(d.peer->rx_len, 11);

@@ -85,7 +85,7 @@ static bool link_dial(struct link *l) {
     struct wire_params params = {.to = &w->up_addr, .limits = &w->limits};
     if (w->proxy) {
         params.preface = (struct str){(char *)header,
-                                      proxyproto_write_v1(&l->down->told, header)};
+                                      proxyproto_write_v1(wire_told(l->down), header)};
     }
     l->up = wire_dial(&l->relay->net, &params, &l->task);
     return l->up != NULL;
@@ -94,8 +94,8 @@ static bool link_dial(struct link *l) {
 /* False when the link is cut. */
 static bool link_move(struct wire *from, struct wire *to, bool *finished) {
     uint32_t room;
-    while ((room = bufq_room(&to->tx)) > 0 && from->rx.bytes > 0) {
-        bufq_move(&to->tx, &from->rx, room);
+    while (from->rx.bytes > 0 && (room = wire_room(to)) > 0) {
+        bufq_move(wire_tx(to), &from->rx, room);
         wire_push(to);
         wire_pull(from);
     }
@@ -191,6 +191,8 @@ static void relay_init(struct relay *r, struct world *w) {
 static void relay_fini(struct relay *r) {
     assert_int_equal(sys_close(r->fd), 0);
     assert_int_equal(net_wires(&r->net), 0);
+    assert_int_equal(r->net.intakes.live, 0);
+    assert_int_equal(r->net.senders.live, 0);
     assert_int_equal(r->net.sendvs.live, 0);
     assert_int_equal(r->net.copies.live, 0);
     assert_int_equal(r->net.records.live, 0);
