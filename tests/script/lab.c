@@ -102,3 +102,25 @@ uint64_t lab_closed(const struct lab *lab, enum close_reason why) {
     }
     return sum;
 }
+
+#define PORTS_FIRST 10000u
+#define PORTS_COUNT 22000u
+#define PORTS_EACH 499u     /* of a process, before its neighbour's begin */
+
+struct addr lab_free_address(bool on_sim) {
+    static uint32_t given;
+    struct addr addr = {.len = sizeof addr.sa.in};
+    addr.sa.in = (struct sockaddr_in){.sin_family = AF_INET,
+                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    for (uint32_t tries = 0; tries < PORTS_EACH; tries++) {
+        uint32_t port = (uint32_t)getpid() * PORTS_EACH + given++;
+        addr.sa.in.sin_port = on_sim ? 0 : htons((uint16_t)(PORTS_FIRST + port % PORTS_COUNT));
+        struct peer_listener *listener = peer_listen(&addr, 1);
+        if (listener != NULL) {
+            addr = listener->addr;
+            peer_listener_close(listener);
+            return addr;
+        }
+    }
+    ensure(false && "no port is free");
+}

@@ -22,6 +22,9 @@ bool lab_start(struct lab *, bool on_sim, const char *ini, const struct ring_par
 /* SIGTERM's way: drains, waits for the end, ensures that no pool has anything live. False when the
  * end did not come within limit_ms (of the world's time). */
 bool lab_stop(struct lab *, uint64_t limit_ms);
+/* Where nobody listens, and, on sockets, where no connection's own end can come to be before
+ * somebody does: below the ports that the kernel gives out, and apart from other processes. */
+struct addr lab_free_address(bool on_sim);
 /* Sums of all workers' counters. */
 uint64_t lab_stat(const struct lab *, enum stats_counter);
 uint64_t lab_closed(const struct lab *, enum close_reason);

@@ -399,9 +399,7 @@ static inline void world_start(const char *glob, const char *backend,
     origin.release = origin.paused = false;
     origin.held = origin.requests = origin.broken = origin.peer_count = 0;
     client_count = client_broken = 0;
-    struct peer_listener *free_port = peer_listen(&any, 1);
-    world.at = free_port->addr;
-    peer_listener_close(free_port);
+    world.at = lab_free_address(GYRE_ON_SIM);
     for (int i = 0; i < 2; i++) {
         world.servers[i] = peer_listen(&any, 1024);
         assert_non_null(world.servers[i]);
