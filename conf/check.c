@@ -51,6 +51,7 @@ static void global_check(struct load *load, const struct part *part) {
     load->conf->global.user_line = part->lines[KEY_global_user];
     load->conf->global.access_log_line = part->lines[KEY_global_access_log];
     load->conf->global.spool_dir_line = part->lines[KEY_global_spool_dir];
+    load->conf->global.secret_file_line = part->lines[KEY_global_secret_file];
 }
 
 static void listener_check(struct load *load, const struct part *part) {
@@ -118,7 +119,7 @@ static void backend_check(struct load *load, const struct part *part) {
     for (uint32_t i = 0; i < backend->server_count; i++) {
         for (enum conf_key_id id = 0; id < KEY_COUNT; id++) {
             const struct conf_key *key = key_row(id);
-            if (key->server && (part->server_seen[i] >> id & 1) == 0) {
+            if (key->server && !part->server_seen[i].has[id]) {
                 memcpy((char *)&backend->servers[i] + key->server_offset,
                        (char *)backend + key->offset, key->size);
             }
@@ -285,6 +286,15 @@ static void mount_check(struct load *load, const struct part *part) {
     }
 }
 
+static void sticky_check(struct load *load, const struct part *part) {
+    const struct conf_backend *backend = part_object(load, part);
+    if (backend->sticky == CONF_STICKY_COOKIE && load->conf->global.secret_file == NULL) {
+        load_error(load, part->lines[KEY_backend_sticky], "sticky = cookie needs a secret to sign "
+                   "with; make one with `(umask 077; head -c 32 /dev/urandom >/etc/gyre/secret)` "
+                   "and write secret_file = /etc/gyre/secret in [global]");
+    }
+}
+
 void load_check(struct load *load) {
     static void (*const check[CONF_SECTION_COUNT])(struct load *, const struct part *) = {
         [CONF_SECTION_global] = global_check,
@@ -301,6 +311,8 @@ void load_check(struct load *load) {
     for (uint32_t i = 0; i < load->part_count; i++) {
         if (load->parts[i].section == CONF_SECTION_route) {
             mount_check(load, &load->parts[i]);
+        } else if (load->parts[i].section == CONF_SECTION_backend) {
+            sticky_check(load, &load->parts[i]);
         }
     }
     reach_check(load);

@@ -23,6 +23,9 @@ enum conf_balance {
 enum conf_mode { CONF_MODE_SYNC, CONF_MODE_ASYNC };
 enum conf_protocol { CONF_PROTOCOL_HTTP, CONF_PROTOCOL_UWSGI };
 
+/* What a client's requests go to the same server by. */
+enum conf_sticky { CONF_STICKY_NO, CONF_STICKY_COOKIE, CONF_STICKY_SOCKETIO };
+
 /* The PROXY protocol in front of a connection to a server. */
 enum conf_proxy { CONF_PROXY_NO, CONF_PROXY_V1, CONF_PROXY_V2 };
 
@@ -43,6 +46,8 @@ struct conf_global {
     const char *spool_dir;
     uint32_t spool_dir_line;
     uint64_t spool_max;        /* bytes */
+    const char *secret_file;   /* NULL: none */
+    uint32_t secret_file_line;
     struct cidr *trusted_proxies;
     uint32_t trusted_proxy_count;
     uint32_t line;             /* of the section; 0: there was none */
@@ -107,6 +112,8 @@ struct conf_backend {
     uint32_t server_count;
     enum conf_balance balance;
     const char *hash_on;       /* conf_hash_on reads it */
+    enum conf_sticky sticky;
+    const char *sticky_name;   /* of its cookie */
     uint64_t connect_timeout_ms, response_timeout_ms, stall_timeout_ms, keepalive_timeout_ms;
     uint64_t keepalive;
     uint32_t weight;           /* of servers that name none */

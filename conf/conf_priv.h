@@ -28,7 +28,11 @@ enum conf_key_id {
 #include "conf/keys.def"
     KEY_COUNT
 };
-_Static_assert(KEY_COUNT <= 64, "a set of keys is a uint64_t");
+
+/* A set of keys. */
+struct key_set {
+    bool has[KEY_COUNT];
+};
 
 enum conf_type {
 #define TYPE(type, ...) TYPE_##type,
@@ -62,9 +66,9 @@ struct part {
     enum conf_section section;
     uint32_t index;               /* in the conf's array of its kind */
     uint32_t line;
-    uint64_t seen;                /* keys that stood here, a set */
+    struct key_set seen;          /* keys that stood here */
     uint32_t lines[KEY_COUNT];    /* where each stood first */
-    uint64_t *server_seen;        /* for each server of a backend: its own options, a set */
+    struct key_set *server_seen;  /* for each server of a backend: its own options */
 };
 
 struct load {
@@ -89,7 +93,7 @@ void load_part(struct load *, enum conf_section, struct str name);
 void load_header(struct load *, struct str text);          /* "[listener web]" and what follows */
 void load_key(struct load *, struct str name, struct str value);
 static inline bool part_has(const struct part *part, enum conf_key_id id) {
-    return (part->seen >> id & 1) != 0;
+    return part->seen.has[id];
 }
 
 /* How a section is called in messages: printf format and arguments. */

@@ -188,7 +188,7 @@ static void option_unknown(struct load *load, const struct conf_key *key, struct
 }
 
 static void option_set(struct load *load, const struct conf_key *key, struct str element,
-                       struct str word, struct conf_server *server, uint64_t *seen) {
+                       struct str word, struct conf_server *server, struct key_set *seen) {
     const char *sign = memchr(word.p, '=', word.len);
     if (sign == NULL || sign == word.p || sign == word.p + word.len - 1) {
         value_error(load, key, element,
@@ -200,10 +200,10 @@ static void option_set(struct load *load, const struct conf_key *key, struct str
     enum conf_key_id id = key_find(CONF_SECTION_backend, name);
     if (id == KEY_COUNT || !key_row(id)->server) {
         option_unknown(load, key, element, name);
-    } else if (*seen >> id & 1) {
+    } else if (seen->has[id]) {
         value_error(load, key, element, STR_FMT " stands twice", STR_ARG(name));
     } else {
-        *seen |= 1ull << id;
+        seen->has[id] = true;
         type_set(load, key_row(id), (char *)server + key_row(id)->server_offset, value);
     }
 }
@@ -234,7 +234,7 @@ void type_set_servers(struct load *load, const struct conf_key *key, void *membe
         struct conf_server server = {.line = load->line};
         struct str rest = element;
         uint32_t count = backend->server_count;
-        uint64_t seen = 0;
+        struct key_set seen = {0};
         const char *why;
         word_next(&rest, &word);
         bool good = addr_parse(&server.addr, word, &why);

@@ -175,7 +175,7 @@ void load_key(struct load *load, struct str name, struct str value) {
     const struct conf_key *key = key_row(id);
     bool first = !part_has(part, id);
     if (first) {
-        part->seen |= 1ull << id;
+        part->seen.has[id] = true;
         part->lines[id] = load->line;
     }
     if (!first && !type_is_list(key)) {

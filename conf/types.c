@@ -215,6 +215,9 @@ WORD_SETTER(proxy, [CONF_PROXY_NO] = "no", [CONF_PROXY_V1] = "v1", [CONF_PROXY_V
 WORD_SETTER(mode, [CONF_MODE_SYNC] = "sync", [CONF_MODE_ASYNC] = "async")
 WORD_SETTER(protocol, [CONF_PROTOCOL_HTTP] = "http", [CONF_PROTOCOL_UWSGI] = "uwsgi")
 
+WORD_SETTER(sticky, [CONF_STICKY_NO] = "no", [CONF_STICKY_COOKIE] = "cookie",
+            [CONF_STICKY_SOCKETIO] = "socketio")
+
 static void string_set(void *member, struct str text) {
     const char **string = member;
     mem_free((char *)*string);   /* the default */
@@ -259,16 +262,43 @@ static void type_set_folder(struct load *load, const struct conf_key *key, void 
     string_set(member, text);
 }
 
+static void type_set_file(struct load *load, const struct conf_key *key, void *member,
+                          struct str text) {
+    if (text.len > key->max) {
+        value_error(load, key, text, "write a path of at most %llu bytes",
+                    (unsigned long long)key->max);
+        return;
+    }
+    string_set(member, text);
+}
+
+/* RFC 9110 5.6.2: the names of fields and of cookies. */
+static bool is_token(struct str s) {
+    for (uint32_t i = 0; i < s.len; i++) {
+        char c = s.p[i];
+        if (c <= ' ' || c >= 0x7f || strchr("()<>@,;:\\\"/[]?={}", c) != NULL) {
+            return false;
+        }
+    }
+    return s.len > 0;
+}
+
+static void type_set_cookie(struct load *load, const struct conf_key *key, void *member,
+                            struct str text) {
+    if (!is_token(text) || text.len > key->max) {
+        value_error(load, key, text, "write a cookie's name: at most %llu letters, digits or any "
+                    "of !#$%%&'*+-.^_`|~", (unsigned long long)key->max);
+        return;
+    }
+    string_set(member, text);
+}
+
 /* A field's name is compared as it came, without regard to case; a cookie's as it is. */
 static void type_set_hash_on(struct load *load, const struct conf_key *key, void *member,
                              struct str text) {
     struct conf_hash_on on = conf_hash_on(text);
     bool named = on.what == CONF_HASH_HEADER || on.what == CONF_HASH_COOKIE;
-    bool good = on.what != CONF_HASH_NOTHING && (!named || on.name.len > 0);
-    for (uint32_t i = 0; good && i < on.name.len; i++) {
-        good = strchr("()<>@,;:\\\"/[]?={} \t", on.name.p[i]) == NULL && on.name.p[i] > ' ';
-    }
-    if (!good) {
+    if (on.what == CONF_HASH_NOTHING || (named && !is_token(on.name))) {
         value_error(load, key, text, "write client, path, header:NAME or cookie:NAME");
         return;
     }

@@ -139,6 +139,9 @@ void plan_look(const struct conf *conf, struct conf_errors *errors) {
     check_user(conf, errors);
     (void)check_log(conf, errors);
     check_spool(conf, errors);
+    struct secret secret;
+    (void)plan_read_secret(conf, &secret, errors);
+    explicit_bzero(&secret, sizeof secret);
 }
 
 static void plan_log(struct plan *plan) {
@@ -244,6 +247,14 @@ static void limits_init(struct plan *plan) {
     }
 }
 
+static void plan_sign(struct plan *plan, struct conf_errors *errors) {
+    struct secret secret;
+    if (plan_read_secret(plan->conf, &secret, errors)) {
+        registry_sign(plan->registry, (struct str){secret.bytes, secret.len});
+    }
+    explicit_bzero(&secret, sizeof secret);
+}
+
 struct plan *plan_new(const struct conf *conf, struct conf_errors *errors) {
     struct plan *plan = mem_zero(sizeof *plan);
     plan->conf = conf;
@@ -268,6 +279,7 @@ struct plan *plan_new(const struct conf *conf, struct conf_errors *errors) {
                                        .piece = SPOOL_PIECE_BYTES};
     bounds_init(plan);
     plan->registry = registry_new(conf, plan->worker_count);
+    plan_sign(plan, errors);
     plan->generation = generation_new(conf, plan->registry);
     if (errors->count > errors_before) {
         plan_free(plan);

@@ -52,6 +52,13 @@ struct plan *plan_new(const struct conf *, struct conf_errors *);
 void plan_look(const struct conf *, struct conf_errors *);
 /* Binds and listens. False, with a logged reason, where an address can not be had. */
 bool plan_listen(struct plan *);
+#define SECRET_BYTES_MAX 4096u
+struct secret {
+    char bytes[SECRET_BYTES_MAX];
+    uint32_t len;
+};
+/* The bytes of secret_file. False where there is none, or (an error, with its line) it is wrong. */
+bool plan_read_secret(const struct conf *, struct secret *, struct conf_errors *);
 /* Warns where the user that gyre runs as can make no file in spool_dir. */
 void plan_try_spool(const struct plan *);
 /* A new descriptor for the access log of one worker; -1 where there is none (logged). */

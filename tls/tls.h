@@ -11,6 +11,12 @@
 
 #define TLS_WHY_MAX 256
 
+/* --- Signatures ------------------------------------------------------------------------------- */
+
+#define TLS_MAC_LEN 32u
+/* HMAC-SHA256 (RFC 2104). For what is made once: it takes memory. */
+void tls_mac(struct str key, struct str text, uint8_t mac[TLS_MAC_LEN]);
+
 /* --- Certificates: a chain and its key, parsed once for the whole process --------------------- */
 
 /* Thread-safe reference counts; immutable after loading. */

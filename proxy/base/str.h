@@ -47,6 +47,8 @@ bool str_to_u64(struct str s, uint64_t *value);
 /* FNV-1a. The same in every process, and so for steering only: whoever chooses the text can choose
  * the hash. */
 uint64_t str_hash(struct str s);
+/* SipHash-2-4: nobody who does not know the secrets can choose texts by their hashes. */
+uint64_t str_hash_secret(struct str s, const uint64_t secrets[2]);
 /* Cuts the next element of a comma list off *rest, trimmed. Empty elements are skipped. False at
  * the end of the list. (RFC 9110 5.6.1) */
 bool str_next_element(struct str *rest, struct str *element);

@@ -59,6 +59,9 @@ struct exchange {
     bool websocket, stopped;         /* a tunnel: its frames are known; it was told to end */
     struct frames to_client, to_server;
     const char *location;            /* of a redirect that gyre makes */
+    struct server *stuck;            /* the server that the client's requests go to; NULL: none */
+    bool opens;                      /* sticky = socketio: the answer may open a session */
+    struct opening *opening;         /* and it is looked for; in the request's arena */
 };
 
 #define STEP(name) enum step step_##name(struct exchange *);
@@ -104,6 +107,30 @@ void rewrite_response(struct exchange *, struct head *);
 const struct client_told *introduce_client(struct exchange *);
 /* balance = hash: the key by which its server is chosen. */
 uint64_t exchange_hash_key(const struct exchange *);
+
+/* sticky.c: of backends that are. A request before it is sent, the final head of its response, and,
+ * while there is an opening, the body before it passes. */
+void sticky_request(struct exchange *);
+void sticky_response(struct exchange *, struct head *);
+void sticky_body(struct exchange *);
+
+/* cookie.c: the pairs of a Cookie field, one after the other; the value of one, as it stands,
+ * quotes and all, if it has that name. */
+bool cookie_next(struct str *rest, struct str *pair);
+bool cookie_is(struct str pair, struct str name, struct str *value);
+/* No pair of that name goes on. */
+void cookie_drop(struct head *, struct str name);
+
+/* engineio.c: what a query says; false where it is none of Engine.IO. */
+struct engineio_query {
+    bool polling;                    /* the transport */
+    struct str sid;                  /* empty: a new session is asked for */
+};
+bool engineio_query(struct str query, struct engineio_query *);
+/* The packet that opens a session, of the first bytes of a body: its sid, and how long the session
+ * lives without a sign of life. MORE: it goes on; OTHER: it is none. */
+enum engineio_found { ENGINEIO_MORE, ENGINEIO_OPEN, ENGINEIO_OTHER };
+enum engineio_found engineio_open(struct str body, struct str *sid, uint32_t *idle_ms);
 
 /* route.c */
 struct router *router_new(const struct conf *);

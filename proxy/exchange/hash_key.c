@@ -22,27 +22,14 @@ static bool field_of(const struct head *head, struct str name, struct str *value
     return false;
 }
 
-/* The value as it stands, quotes and all (RFC 6265 4.2.1, 5.4). */
-static bool cookie_in(struct str pairs, struct str name, struct str *value) {
-    while (pairs.len > 0) {
-        const char *end = memchr(pairs.p, ';', pairs.len);
-        uint32_t len = end != NULL ? (uint32_t)(end - pairs.p) : pairs.len;
-        struct str pair = str_trim((struct str){pairs.p, len});
-        if (pair.len > name.len && pair.p[name.len] == '=' && str_starts(pair, name)) {
-            *value = (struct str){pair.p + name.len + 1, pair.len - name.len - 1};
-            return true;
-        }
-        uint32_t used = end != NULL ? len + 1 : len;
-        pairs = (struct str){pairs.p + used, pairs.len - used};
-    }
-    return false;
-}
-
 static bool cookie_of(const struct head *head, struct str name, struct str *value) {
     const struct field *f = head_find(head, FIELD_COOKIE);
     for (; f != NULL; f = head_find_next(head, f)) {
-        if (cookie_in(f->value, name, value)) {
-            return true;
+        struct str rest = f->value, pair;
+        while (cookie_next(&rest, &pair)) {
+            if (cookie_is(pair, name, value)) {
+                return true;
+            }
         }
     }
     return false;

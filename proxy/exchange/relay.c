@@ -93,8 +93,16 @@ void relay_release_server(struct exchange *e, enum close_reason why) {
     }
 }
 
+/* Each time before something of it is moved. */
+static void relay_look(struct exchange *e) {
+    if (e->opening != NULL && e->up != NULL) {
+        sticky_body(e);
+    }
+}
+
 /* From the server to the client, at once where the client takes it. Not NONE: no more will come. */
 static enum close_reason relay_response(struct exchange *e) {
+    relay_look(e);
     if (e->response_spool == NULL && e->up != NULL) {
         if (pump(e->down, e->up, e->request->te_trailers, NULL)) {
             e->moved_us = ring_now_us(e->room->ring);
@@ -104,6 +112,7 @@ static enum close_reason relay_response(struct exchange *e) {
         }
     }
     if (e->response_spool != NULL) {
+        relay_look(e);
         return shield_relay(e);
     }
     bool lost = (e->up->ready & STREAM_LOST) != 0 && e->up->rx.bytes == 0;

@@ -240,4 +240,7 @@ void rewrite_response(struct exchange *e, struct head *head) {
     if (e->backend->server_timing && head->status >= 200) {
         set_server_timing(e, head);
     }
+    if (e->backend->sticky != CONF_STICKY_NO && (head->status >= 200 || head->status == 101)) {
+        sticky_response(e, head);
+    }
 }

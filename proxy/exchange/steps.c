@@ -91,6 +91,9 @@ enum step step_route(struct exchange *e) {
                                str_of(e->generation->conf->backends[index].name));
     request->script_name = (struct str){request->path.p, mount};
     rewrite_request(e);
+    if (e->backend->sticky != CONF_STICKY_NO) {
+        sticky_request(e);
+    }
     e->uploading = request->body != BODY_NONE;
     return STEP_spool;
 }
@@ -98,7 +101,8 @@ enum step step_route(struct exchange *e) {
 /* --- lease: a connection to a server ------------------------------------------------------ */
 
 enum step exchange_ask(struct exchange *e, bool fresh) {
-    struct pick pick = {.fresh = fresh, .told = introduce_client(e), .client = e->client};
+    struct pick pick = {.fresh = fresh, .told = introduce_client(e), .client = e->client,
+                        .stuck = e->stuck};
     if (e->backend->balance == CONF_BALANCE_HASH) {
         pick.key = exchange_hash_key(e);
     }

@@ -16,12 +16,16 @@ uint32_t upstream_random(struct upstream *room, uint32_t below) {
     return (uint32_t)(((uint64_t)high * below) >> 32);
 }
 
-bool balance_may(const struct server *server, const struct choice *choice) {
+static bool is_fit(const struct server *server, const struct choice *choice) {
     bool was_tried = server->index < LEASE_TRIES_MAX &&
                      (choice->tried >> server->index & 1) != 0;
     bool ill = atomic_load_explicit(&server->ill, memory_order_relaxed) && !choice->all_ill;
-    return !was_tried && !ill && server != choice->avoid &&
-           server->backup == choice->backups && server_is_open(server, choice->now_ms);
+    return !was_tried && !ill && server != choice->avoid;
+}
+
+bool balance_may(const struct server *server, const struct choice *choice) {
+    return is_fit(server, choice) && server->backup == choice->backups &&
+           server_is_open(server, choice->now_ms);
 }
 
 /* Not while one of the others is only busy: then workers are short, not servers. */
@@ -120,6 +124,13 @@ static bool all_ill(const struct backend *backend) {
     return i == backend->server_count;
 }
 
+bool balance_sticks(const struct backend *backend, const struct choice *wanted) {
+    struct choice choice = *wanted;
+    choice.all_ill = backend->checking.what != NULL && all_ill(backend);
+    return choice.stuck != NULL && choice.stuck->queue != NULL && server_is_there(choice.stuck) &&
+           is_fit(choice.stuck, &choice);
+}
+
 static struct server *pick(struct upstream *room, struct backend *backend,
                            const struct choice *choice) {
     static struct server *(*const picks[])(struct upstream *, struct backend *,
@@ -136,6 +147,15 @@ struct server *balance_pick(struct upstream *room, struct backend *backend,
                             const struct choice *wanted) {
     struct choice choice = *wanted;
     choice.all_ill = backend->checking.what != NULL && all_ill(backend);
+    if (choice.stuck != NULL) {
+        struct server *stuck = &backend->servers[choice.stuck->index];
+        if (is_fit(stuck, &choice) && server_is_open(stuck, choice.now_ms)) {
+            return stuck;
+        }
+        if (balance_sticks(backend, &choice)) {
+            return NULL;
+        }
+    }
     for (;;) {
         choice.backups = false;
         struct server *server = pick(room, backend, &choice);

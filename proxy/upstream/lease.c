@@ -66,9 +66,11 @@ static bool lease_reuse(struct lease *lease) {
 
 /* A slot that an idle connection of this ring holds, which lease_reuse then takes as well. */
 static struct server *lease_rob(struct lease *lease) {
+    const struct queue *queue = slot_queue(lease);
     for (uint32_t i = 0; !lease->fresh && i < lease->backend->server_count; i++) {
         struct server *server = &lease->backend->servers[i];
-        if (!atomic_load(&server->ill) &&
+        bool may = queue == lease->backend->queue || queue == server->queue;
+        if (may && !atomic_load(&server->ill) &&
             local_server_rob(local_server_of(lease->room, lease->backend, server))) {
             return server;
         }
@@ -133,6 +135,7 @@ static void lease_missed(struct lease *lease, enum close_reason why) {
     } else {
         slot_untried(lease);
     }
+    lease->stuck = NULL;   /* if it was this one, it has had its chance */
     stats_add(ring_stats(lease->room->ring), STAT_DIAL_FAILED, 1);
     count_request(lease, -1);
     lease_lose_slot(lease);
@@ -147,11 +150,12 @@ static bool lease_tried_all(const struct lease *lease) {
 /* One that has a slot for it now; NULL: none. Who comes when others wait goes behind them. */
 static struct server *lease_pick(struct lease *lease, const struct server *avoid) {
     bool first = lease->tries == lease->tries_before;
-    bool others_wait = atomic_load(&lease->backend->queue->waiting) > 0;
+    bool others_wait = atomic_load(&slot_queue(lease)->waiting) > 0;
     if (lease_tried_all(lease) || (first && others_wait)) {
         return NULL;
     }
-    struct choice choice = {.tried = lease->tried, .avoid = avoid, .key = lease->key};
+    struct choice choice = {.tried = lease->tried, .avoid = avoid, .key = lease->key,
+                            .stuck = lease->stuck};
     struct server *server = slot_take(lease->room, lease->backend, choice, &lease->trial);
     return server != NULL ? server : lease_rob(lease);
 }
@@ -167,25 +171,31 @@ static enum close_reason lease_met(const struct lease *lease) {
 }
 
 /* No server is left to try at once. Whether it is worth while to wait for one: those that hang
- * would hang the next time, too. */
-static void lease_wait(struct lease *lease, enum close_reason last) {
+ * would hang the next time, too. False: not for the one that it was stuck to, so that there may be
+ * another to try. */
+static bool lease_wait(struct lease *lease, enum close_reason last) {
     bool away = last == CLOSE_CONNECT_REFUSED || last == CLOSE_NO_SERVER ||
                 lease_found_full(lease, last);
     lease->met = (uint8_t)last;
     if (lease_lacks(last) || (!away && lease_tried_all(lease))) {
         lease_fail(lease, last);
-        return;
+        return true;
     }
     if (slot_hopeless(lease->room, lease->backend)) {
         lease_fail(lease, lease_met(lease));
-        return;
+        return true;
     }
     enum close_reason why = slot_wait(lease);
     lease->state = LEASE_WAITING;
+    if (why == CLOSE_QUEUE_FULL && lease->stuck != NULL) {
+        lease->stuck = NULL;
+        return false;
+    }
     if (why != CLOSE_NONE) {
         bool nobody_may = why == CLOSE_QUEUE_FULL && lease->backend->queue->max == 0;
         lease_fail(lease, nobody_may && lease_none_there(lease) ? lease_met(lease) : why);
     }
+    return true;
 }
 
 /* To `server`, of which it has a slot, or to the next one (NULL), as far as can be without
@@ -195,8 +205,10 @@ static void lease_next(struct lease *lease, struct server *server, const struct 
     for (;; server = NULL) {
         server = server != NULL ? server : lease_pick(lease, avoid);
         if (server == NULL) {
-            lease_wait(lease, last);
-            return;
+            if (lease_wait(lease, last)) {
+                return;
+            }
+            continue;
         }
         lease->server = server;
         lease->went_us = ring_now_us(lease->room->ring);
@@ -284,6 +296,15 @@ void lease_granted(struct lease *lease, struct server *server) {
     lease_tell(lease);
 }
 
+void lease_moved(struct lease *lease) {
+    lease_waited(lease);
+    lease->stuck = NULL;
+    lease->tried = 0;
+    lease->tries_before = lease->tries;
+    lease_next(lease, NULL, NULL, CLOSE_NO_SERVER);
+    lease_tell(lease);
+}
+
 void lease_expired(struct lease *lease) {
     lease_waited(lease);
     lease_fail(lease, slot_never_there(lease->backend) ? lease_met(lease) : CLOSE_QUEUE_TIMEOUT);
@@ -295,7 +316,11 @@ void lease_ask(struct lease *lease, struct upstream *room, struct backend *backe
     ensure_magic(room, UPSTREAM_MAGIC);
     *lease = (struct lease){.room = room, .backend = backend, .owner = owner, .told = pick->told,
                             .client = pick->client, .key = pick->key, .fresh = pick->fresh,
-                            .parked = pick->fresh};
+                            .parked = pick->fresh,
+                            .stuck = pick->stuck};
+    if (pick->avoid != NULL && pick->avoid == pick->stuck) {
+        lease->stuck = NULL;   /* nor is it waited for */
+    }
     lease->asked_us = ring_now_us(room->ring);
     task_init(&lease->dialed, lease_dialed_run);
     room->leases++;

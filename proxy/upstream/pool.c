@@ -181,7 +181,7 @@ bool local_server_give(struct local_server *local, struct session *session) {
     }
     session->holds_slot = true;
     atomic_fetch_add(&idle_counts(local)->idle, 1);
-    if (atomic_load(&local->backend->queue->waiting) > 0) {
+    if (server_is_awaited(local->backend, local->server)) {
         idle_remove(local, session);   /* somebody waits for just this slot */
         session_forget(session);
     }
@@ -202,7 +202,7 @@ static void yield_run(struct post *post) {
     struct local_server *local = count->local;
     atomic_store(&count->yielding, false);
     /* Those that came while the first one's post was on its way have sent none. */
-    while (atomic_load(&local->backend->queue->waiting) > 0) {
+    while (server_is_awaited(local->backend, local->server)) {
         struct list_node *oldest = list_first(&local->idle);
         if (oldest == NULL || !session_at(oldest)->holds_slot) {
             return;

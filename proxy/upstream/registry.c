@@ -46,6 +46,15 @@ static void server_init(struct server *server, uint32_t index, const struct conf
     memset(server->counts, 0, size);
 }
 
+/* Those that are stuck to a server wait for none but it, and stand in nobody's way. */
+static void server_queue(struct server *server, struct backend *backend) {
+    if (backend->sticky != CONF_STICKY_NO && server->slots != 0) {
+        server->queue = mem_zero(sizeof *server->queue);
+        queue_init(server->queue, backend->queue->max);
+        backend->has_queues = true;
+    }
+}
+
 static void checking_init(struct checking *checking, const struct conf_backend *conf) {
     bool checks = strcmp(conf->check, "no") != 0;
     *checking = (struct checking){
@@ -78,6 +87,9 @@ static void backend_init(struct backend *backend, uint32_t index, const struct c
                                                                       : conf->response_max,
         .response_max = conf->response_max,
         .server_timing = conf->server_timing,
+        .sticky = conf->sticky,
+        .sticky_name = mem_copy(conf->sticky_name, strlen(conf->sticky_name)),
+        .sids = conf->sticky == CONF_STICKY_SOCKETIO ? sids_new(SIDS_MAX) : NULL,
         .hash_on_text = mem_copy(conf->hash_on, strlen(conf->hash_on)),
         .shields = conf->mode == CONF_MODE_SYNC,
         .queue = mem_zero(sizeof *backend->queue),
@@ -94,6 +106,7 @@ static void backend_init(struct backend *backend, uint32_t index, const struct c
         backend->send_proxy |= backend->servers[i].send_proxy != CONF_PROXY_NO;
         backend->lengths |= backend->servers[i].uwsgi;
         backend->has_backups |= backend->servers[i].backup;
+        server_queue(&backend->servers[i], backend);
     }
 }
 
@@ -115,12 +128,20 @@ void registry_free(struct registry *registry) {
             ensure(atomic_load(&backend->servers[k].kept) == 0);
             ensure(atomic_load(&backend->servers[k].used) == 0);
             free(backend->servers[k].counts);
+            if (backend->servers[k].queue != NULL) {
+                queue_fini(backend->servers[k].queue);
+                mem_free(backend->servers[k].queue);
+            }
         }
         free(backend->servers);
         queue_fini(backend->queue);
         mem_free(backend->queue);
         mem_free(backend->name);
         mem_free(backend->hash_on_text);
+        mem_free(backend->sticky_name);
+        if (backend->sids != NULL) {
+            sids_free(backend->sids);
+        }
         mem_free(backend->checking.what);
         mem_free(backend->checking.host);
     }

@@ -8,6 +8,10 @@
 
 /* --- Servers that are away ---------------------------------------------------------------- */
 
+bool server_is_there(const struct server *server) {
+    return atomic_load(&server->away_ms) == 0;
+}
+
 bool server_is_open(const struct server *server, uint64_t now_ms) {
     if (atomic_load(&server->away_ms) != 0) {
         return now_ms >= atomic_load(&server->retry_ms) && !atomic_load(&server->trying);
@@ -122,7 +126,9 @@ struct server *slot_take(struct upstream *room, struct backend *backend, struct 
             return server;
         }
         /* Another ring was faster. */
-        choice.tried |= server->index < LEASE_TRIES_MAX ? (uint64_t)1 << server->index : 0;
+        if (server != choice.stuck && server->index < LEASE_TRIES_MAX) {
+            choice.tried |= (uint64_t)1 << server->index;
+        }
     }
     return NULL;
 }
@@ -132,7 +138,7 @@ void slot_give(struct upstream *room, struct backend *backend, struct server *se
         uint32_t before = atomic_fetch_sub(&server->used, 1);
         ensure(before > 0);
     }
-    if (atomic_load(&backend->queue->waiting) > 0) {
+    if (server_is_awaited(backend, server)) {
         slot_serve(room, backend);
     }
 }
@@ -159,12 +165,16 @@ static void waiter_over(struct waiter *waiter) {
     struct backend *backend = waiter->backend;
     struct lease *lease = waiter->lease;
     struct server *server = waiter->server;
-    bool trial = waiter->trial;
+    bool trial = waiter->trial, moved = waiter->moved;
     pool_put(&room->waiters, waiter);
     if (lease != NULL) {
         lease->waiter = NULL;
         lease->trial = trial;
-        lease_granted(lease, server);
+        if (moved) {
+            lease_moved(lease);
+        } else {
+            lease_granted(lease, server);
+        }
         return;
     }
     if (server != NULL) {
@@ -188,10 +198,15 @@ static void grants_run(struct task *task) {
     }
 }
 
-void slot_serve(struct upstream *room, struct backend *backend) {
+static void waiter_grant(struct waiter *waiter, struct list_node *served) {
+    queue_serve(waiter->queue, &waiter->place);
+    waiter->state = WAITER_GRANTED;
+    list_append(served, &waiter->granted);
+}
+
+/* Those that may go anywhere. */
+static void serve_any(struct upstream *room, struct backend *backend, struct list_node *served) {
     struct queue *queue = backend->queue;
-    struct list_node served;
-    list_init(&served);
     pthread_mutex_lock(&queue->lock);
     for (struct queue_place *place; (place = queue_next(queue)) != NULL;) {
         struct waiter *waiter = waiter_at(place);
@@ -200,11 +215,50 @@ void slot_serve(struct upstream *room, struct backend *backend) {
         if (waiter->server == NULL) {
             break;
         }
-        queue_serve(queue, place);
-        waiter->state = WAITER_GRANTED;
-        list_append(&served, &waiter->granted);
+        atomic_store_explicit(&waiter->server->owes, true, memory_order_relaxed);
+        waiter_grant(waiter, served);
     }
     pthread_mutex_unlock(&queue->lock);
+}
+
+/* Those that are stuck to one server: as many as it has slots for, or `max`. All of them, without a
+ * slot, where it is not there any more. */
+static void serve_stuck(struct backend *backend, struct server *server, uint32_t max,
+                        struct list_node *served) {
+    struct queue *queue = server->queue;
+    pthread_mutex_lock(&queue->lock);
+    bool sticks = balance_sticks(backend, &(struct choice){.stuck = server});
+    struct queue_place *place;
+    for (uint32_t n = 0; (place = queue_next(queue)) != NULL && (n < max || !sticks); n++) {
+        struct waiter *waiter = waiter_at(place);
+        if (sticks && !slot_take_of(server)) {
+            break;
+        }
+        waiter->server = sticks ? server : NULL;
+        waiter->moved = !sticks;
+        atomic_store_explicit(&server->owes, false, memory_order_relaxed);
+        waiter_grant(waiter, served);
+    }
+    pthread_mutex_unlock(&queue->lock);
+}
+
+/* The slots of a server that both wait for go by turns. */
+static void serve_each_stuck(struct backend *backend, bool by_turn, struct list_node *served) {
+    for (uint32_t i = 0; backend->has_queues && i < backend->server_count; i++) {
+        struct server *server = &backend->servers[i];
+        if (server->queue != NULL && atomic_load(&server->queue->waiting) > 0 &&
+            (!by_turn || atomic_load_explicit(&server->owes, memory_order_relaxed))) {
+            serve_stuck(backend, server, by_turn ? 1 : UINT32_MAX, served);
+        }
+    }
+}
+
+void slot_serve(struct upstream *room, struct backend *backend) {
+    struct list_node served;
+    list_init(&served);
+    serve_each_stuck(backend, true, &served);
+    serve_any(room, backend, &served);
+    serve_each_stuck(backend, false, &served);
     for (struct list_node *node; (node = list_pop(&served)) != NULL;) {
         waiter_send(room, container_of(node, struct waiter, granted));
     }
@@ -257,7 +311,7 @@ static void patience_arm(struct lease *lease) {
 /* Stands in line. False: there is no room. */
 static bool waiter_join(struct waiter *waiter) {
     struct lease *lease = waiter->lease;
-    struct queue *queue = waiter->backend->queue;
+    struct queue *queue = waiter->queue;
     struct queue_place *yields = NULL;
     pthread_mutex_lock(&queue->lock);
     bool joined = lease->parked ? queue_return(queue, &waiter->place, &lease->client)
@@ -273,6 +327,11 @@ static bool waiter_join(struct waiter *waiter) {
     return joined;
 }
 
+struct queue *slot_stuck_queue(const struct lease *lease) {
+    struct choice choice = {.stuck = lease->stuck, .tried = lease->tried};
+    return balance_sticks(lease->backend, &choice) ? lease->stuck->queue : lease->backend->queue;
+}
+
 enum close_reason slot_wait(struct lease *lease) {
     struct upstream *room = lease->room;
     struct backend *backend = lease->backend;
@@ -281,7 +340,8 @@ enum close_reason slot_wait(struct lease *lease) {
         return CLOSE_NO_MEMORY;
     }
     *waiter = (struct waiter){.post.run = waiter_run, .room = room, .backend = backend,
-                              .lease = lease, .key = lease->key, .state = WAITER_QUEUED};
+                              .lease = lease, .queue = slot_queue(lease), .key = lease->key,
+                              .state = WAITER_QUEUED};
     if (!waiter_join(waiter)) {
         pool_put(&room->waiters, waiter);
         return CLOSE_QUEUE_FULL;
@@ -298,7 +358,7 @@ enum close_reason slot_wait(struct lease *lease) {
 
 bool slot_leave(struct lease *lease) {
     struct waiter *waiter = lease->waiter;
-    struct queue *queue = lease->backend->queue;
+    struct queue *queue = waiter->queue;
     pthread_mutex_lock(&queue->lock);
     bool queued = waiter->state == WAITER_QUEUED;
     if (queued) {

@@ -20,6 +20,10 @@ struct server_count {
     struct local_server *local;               /* whom it is for; set before the ring runs */
 };
 
+/* What a cookie says of a server: 144 bits that nobody without the secret can make, or tell from
+ * those of another one; as base64url. */
+#define STICKY_LEN 24u
+
 struct server {
     struct addr addr;
     char name[ADDR_TEXT_MAX];                /* as the log prints it */
@@ -31,6 +35,9 @@ struct server {
     bool uwsgi;                              /* it speaks that: one request a connection */
     bool backup;                             /* asked only while all others are away */
     uint64_t hash;                           /* of its name, for balance = hash */
+    char sticky[STICKY_LEN];                 /* sticky = cookie: see registry_sign */
+    struct queue *queue;                     /* those that are stuck to it, and wait; NULL: they
+                                                never do, or the backend is not sticky */
     _Alignas(64) _Atomic uint32_t kept;      /* idle connections, promised to the rings */
     _Atomic uint32_t used;                   /* of slots, by requests (and idle connections) */
     _Atomic uint64_t away_ms;                /* since when it refuses connections; 0: it does not */
@@ -39,6 +46,7 @@ struct server {
     _Atomic bool seen;                       /* it was there once */
     _Atomic bool ill;                        /* say its checks; set by the ring that makes them */
     struct server_count *counts;             /* one per ring */
+    _Atomic bool owes;                       /* the next slot is theirs, whoever else waits */
 };
 
 /* How its servers are asked whether they are well. */
@@ -58,6 +66,10 @@ struct backend {
     struct conf_hash_on hash_on;             /* into that text */
     struct server *servers;
     uint32_t server_count;
+    enum conf_sticky sticky;
+    char *sticky_name;                       /* of its cookie */
+    struct sids *sids;                       /* sticky = socketio, else NULL */
+    bool has_queues;                         /* one of its servers at least */
     uint32_t connect_ms, response_ms, stall_ms;
     uint32_t keepalive_max, keepalive_ms;
     uint32_t queue_ms;                       /* the longest wait */
@@ -79,7 +91,26 @@ struct registry {
 /* Made before the rings, from a checked configuration; rings of at most ring_count. */
 struct registry *registry_new(const struct conf *, uint32_t ring_count);
 void registry_free(struct registry *);
+/* Once, where there is a secret: what cookies say of servers. The same secret, backend's name and
+ * server's address make the same in every process. */
+void registry_sign(struct registry *, struct str secret);
 struct backend *registry_find(struct registry *, struct str name);   /* NULL when there is none */
+
+/* The server that a cookie names; NULL: none of this backend. Takes as long for every value. */
+struct server *sticky_find(const struct backend *, struct str value);
+
+/* --- Sessions of Engine.IO: by any thread ------------------------------------------------- */
+
+#define SIDS_MAX 65536u
+/* Where max live sessions are known one makes room for the next: the one that was opened longest
+ * ago and not heard of since, else the one that was heard of longest ago. */
+struct sids *sids_new(uint32_t max);
+void sids_free(struct sids *);
+/* The server with that index has opened a session. It is forgotten when nothing has come of it for
+ * idle_ms. True: another one, that was live, had to make room. */
+bool sids_learn(struct sids *, struct str sid, uint32_t server, uint32_t idle_ms, uint64_t now_ms);
+/* A request of the session: the server's index; -1: it is not known. */
+int64_t sids_find(struct sids *, struct str sid, uint64_t now_ms);
 
 /* --- The room: one per ring --------------------------------------------------------------- */
 
@@ -140,6 +171,7 @@ struct lease {
     struct task dialed;
     const struct client_told *told; /* of its pick */
     uint64_t key;                   /* of its pick */
+    const struct server *stuck;     /* of its pick, as long as it is there */
     uint64_t tried;                 /* servers that refused this request, by index (first 64) */
     uint32_t tries, tries_before;   /* all; those before its last wait in the queue */
     struct waiter *waiter;          /* while it waits for a slot */
@@ -165,6 +197,8 @@ struct pick {
     const struct client_told *told; /* NULL: of nobody. Outlives the lease's waiting */
     struct endpoint client;         /* who asks: the queue is fair between clients */
     uint64_t key;                   /* balance = hash: equal keys go to the same server */
+    const struct server *stuck;     /* NULL, or the only one to take as long as it is there: its
+                                       slot is waited for. avoid goes before it */
 };
 
 /* Asks for a slot of one of the backend's servers, and a connection to it. On return the state is

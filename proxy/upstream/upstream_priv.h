@@ -37,6 +37,7 @@ struct choice {
     uint64_t tried;                 /* not these, by index (first 64) */
     const struct server *avoid;     /* nor this one, if there is another */
     uint64_t key;                   /* balance = hash */
+    const struct server *stuck;     /* NULL, or this one alone as long as it is there */
     uint64_t now_ms;                /* set by slot_take */
     bool backups;                   /* set by balance_pick: all others are away, or were tried */
     bool all_ill;                   /* set by balance_pick: then it makes no difference */
@@ -49,8 +50,11 @@ struct waiter {
     struct upstream *room;
     struct backend *backend;
     struct lease *lease;            /* its ring's; NULL: given up */
+    struct queue *queue;            /* the backend's, or that of the server it is stuck to */
     struct server *server;          /* GRANTED: where it has a slot; NULL: it had to yield */
     uint64_t key;                   /* of its lease */
+    bool moved;                     /* GRANTED, no slot: the server that it was stuck to is not
+                                       there any more */
     uint8_t state;                  /* enum waiter_state */
     bool trial;                     /* GRANTED: of a server that was away */
 };
@@ -75,6 +79,13 @@ void local_backend_ask(struct upstream *, struct backend *);
 
 /* True when a request may be given to it: it has a slot, and is not away. */
 bool server_is_open(const struct server *, uint64_t now_ms);
+/* It takes connections, as far as is known: where it is not open its slots are taken. */
+bool server_is_there(const struct server *);
+/* Somebody waits for a slot that may be this server's. */
+static inline bool server_is_awaited(const struct backend *backend, const struct server *server) {
+    return atomic_load(&backend->queue->waiting) > 0 ||
+           (server->queue != NULL && atomic_load(&server->queue->waiting) > 0);
+}
 /* Takes a slot of the server that the balancer picks among those that are open; NULL: none is.
  * *trial: the server was away, and this request tries whether it is back. */
 struct server *slot_take(struct upstream *, struct backend *, struct choice, bool *trial);
@@ -89,6 +100,11 @@ void slot_found(struct lease *);
 void slot_missed(struct lease *);
 /* Of a server that was away nothing was shown: the next one may try. */
 void slot_untried(struct lease *);
+/* Where the lease is to stand in line. */
+struct queue *slot_stuck_queue(const struct lease *);
+static inline struct queue *slot_queue(const struct lease *lease) {
+    return lease->stuck == NULL ? lease->backend->queue : slot_stuck_queue(lease);
+}
 /* The lease stands in line, until lease_granted or lease_expired; NONE, or why it can not. */
 enum close_reason slot_wait(struct lease *);
 /* It waits no longer; false: it has a slot already, which is on its way. */
@@ -106,6 +122,8 @@ void slot_fini(struct upstream *);
 
 /* lease.c: a lease that waited has a slot of that server; NULL: it had to yield its place. */
 void lease_granted(struct lease *, struct server *);
+/* The server that it is stuck to is not there any more. */
+void lease_moved(struct lease *);
 /* It has waited as long as anybody may. */
 void lease_expired(struct lease *);
 
@@ -144,6 +162,8 @@ struct server *balance_pick(struct upstream *, struct backend *, const struct ch
 bool balance_may(const struct server *, const struct choice *);
 /* Requests that run at it, in the whole process. */
 uint64_t balance_load(const struct upstream *, const struct server *);
+/* True when who is stuck to a server is to wait for it where it has no slot free. */
+bool balance_sticks(const struct backend *, const struct choice *);
 /* balance_hash.c */
 struct server *balance_hash(struct upstream *, struct backend *, const struct choice *);
 uint32_t upstream_random(struct upstream *, uint32_t below);

@@ -55,12 +55,12 @@ def gunicorn(folder, name, *flags):
     return sock, process
 
 
-def uvicorn(folder, name):
-    """The ASGI app: WebSocket and event streams, behind a unix socket."""
+def uvicorn(folder, name, app="asgi_app:app"):
+    """An ASGI app, by default that of WebSocket and event streams, behind a unix socket."""
     sock = os.path.join(folder, name + ".sock")
     process = start(folder, name, [PYTHON, "-m", "uvicorn", "--uds", sock, "--lifespan", "off",
                                    "--no-access-log", "--log-level", "warning",
-                                   "--ws", "websockets", "asgi_app:app"], sock)
+                                   "--ws", "websockets", app], sock)
     return sock, process
 
 

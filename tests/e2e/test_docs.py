@@ -46,6 +46,9 @@ def is_taken(name, ini):
     """--check takes it, once its files are those of this machine."""
     ini = re.sub(r"(?m)^certificate = \S+", f"certificate = {SHARED['cert']}", ini)
     ini = re.sub(r"(?m)^key = \S+", f"key = {SHARED['key']}", ini)
+    secret = write("secret", "s" * 32)
+    os.chmod(secret, 0o600)
+    ini = re.sub(r"(?m)^secret_file = \S+", f"secret_file = {secret}", ini)
     ini = re.sub(r"(?m)^user = \S+", "user = root", ini)
     ini = re.sub(r"(?m)^access_log = /\S+", f"access_log = {path('access.log')}", ini)
     rc, out, err = run_gyre("--check", "-c", write(name, ini))

@@ -18,7 +18,7 @@
 /* What the upper three bits of a play's first byte choose: how its backend works. */
 #define MODES 8u
 struct mode {
-    bool sync, idle_holds_slot, no_spool;
+    bool sync, idle_holds_slot, no_spool, sticky;
     uint32_t servers, slots, queue;
     uint32_t response_max;        /* 0: gyre's own */
 };
@@ -26,7 +26,8 @@ static const struct mode modes[MODES] = {
     {.servers = 2},
     {.servers = 2, .sync = true},
     {.servers = 1, .sync = true, .slots = 1, .queue = 8},
-    {.servers = 2, .sync = true, .slots = 1, .queue = 8, .idle_holds_slot = true},
+    {.servers = 2, .sync = true, .slots = 1, .queue = 8, .idle_holds_slot = true,
+     .sticky = true},
     {.servers = 1, .sync = true, .slots = 1, .queue = 1},
     {.servers = 1, .sync = true, .slots = 2, .queue = 8, .response_max = STAGE_MEMORY},
     {.servers = 2, .sync = true, .no_spool = true},
@@ -47,13 +48,13 @@ static void conf_write(char *ini, size_t size, const struct mode *mode, uint32_t
         "send_timeout = 10s\ntunnel_timeout = 15s\n"
         "[backend app]\nserver = 127.0.0.1:8001\n%smode = %s\nslots = %u\nidle_holds_slot = %s\n"
         "queue = %u\nqueue_timeout = %us\nrequest_memory = %u\nresponse_memory = %u\n%s"
-        "keepalive = %u\nkeepalive_timeout = 6s\nresponse_timeout = %us\nstall_timeout = 8s\n%s",
+        "keepalive = %u\nkeepalive_timeout = 6s\nresponse_timeout = %us\nstall_timeout = 8s\n%s%s",
         which == 1 ? 2u : 1u, which == 2 ? "trusted_proxies = 10.0.0.1/32\n" : "",
         mode->no_spool ? "spool_max = 0\n" : "", STAGE_MAX_BODY,
         mode->servers == 2 ? "server = 127.0.0.1:8002\n" : "", mode->sync ? "sync" : "async",
         mode->slots, mode->idle_holds_slot ? "yes" : "no", mode->queue, STAGE_QUEUE_US / 1000000,
         STAGE_MEMORY, STAGE_MEMORY, max, which == 3 ? 0u : 2u,
-        STAGE_RESPONSE_US / 1000000,
+        STAGE_RESPONSE_US / 1000000, mode->sticky ? "sticky = socketio\n" : "",
         which == 3 ? "[route other]\nhost = other\nbackend = none\n"
                      "[backend none]\nserver = 127.0.0.1:9\nconnect_timeout = 1s\n"
                    : "");

@@ -38,7 +38,8 @@ static enum duty duty_of(const struct naive *from, const struct naive_field *f,
         return kept || strncasecmp(f->name.p, "x-", 2) == 0 ? DUTY_MAY : DUTY_NEVER;
     }
     bool may = memchr(f->name.p, '_', f->name.len) != NULL || name_is(f->name, "expect") ||
-               (name_is(f->name, "date") && own != names_own);
+               (name_is(f->name, "date") && own != names_own) ||
+               (name_is(f->name, "accept-encoding") && stage_mode()->sticky);   /* of an opening */
     return may ? DUTY_MAY : DUTY_MUST;
 }
 

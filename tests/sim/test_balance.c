@@ -284,6 +284,51 @@ static void who_is_avoided(void **state) {
     end();
 }
 
+/* Whatever the balancer says, it is that one: busy it is waited for; and only where it is not fit
+ * the others are asked. */
+static void who_is_stuck(void **state) {
+    (void)state;
+    static const char *const balances[] = {"round_robin\nsticky = socketio",
+                                           "hash\nsticky = socketio"};
+    static const int weights[] = {1, 1, -1};
+    for (uint32_t b = 0; b < COUNT(balances); b++) {
+        begin(balances[b], weights, COUNT(weights));
+        struct server *servers = scene.backend->servers;
+        for (uint32_t i = 0; i < COUNT(weights); i++) {   /* a backup as well */
+            struct choice choice = {.stuck = &servers[i], .key = 1, .now_ms = 1};
+            for (uint32_t n = 0; n < 10; n++) {
+                assert_ptr_equal(balance_pick(scene.room, scene.backend, &choice), &servers[i]);
+            }
+            choice.tried = (uint64_t)1 << i;
+            assert_ptr_not_equal(balance_pick(scene.room, scene.backend, &choice), &servers[i]);
+            choice.tried = 0;
+            choice.avoid = &servers[i];
+            assert_ptr_not_equal(balance_pick(scene.room, scene.backend, &choice), &servers[i]);
+            choice.avoid = NULL;
+            atomic_store(&servers[i].ill, true);
+            assert_ptr_not_equal(balance_pick(scene.room, scene.backend, &choice), &servers[i]);
+            assert_false(balance_sticks(scene.backend, &choice));
+            atomic_store(&servers[i].ill, false);
+            atomic_store(&servers[i].away_ms, 1);
+            atomic_store(&servers[i].retry_ms, 1000);
+            assert_ptr_not_equal(balance_pick(scene.room, scene.backend, &choice), &servers[i]);
+            atomic_store(&servers[i].away_ms, 0);
+            atomic_store(&servers[i].retry_ms, 0);
+        }
+        end();
+    }
+    static const char slots[] = "round_robin\nsticky = socketio\nslots = 1";
+    begin(slots, weights, COUNT(weights));
+    struct choice choice = {.stuck = &scene.backend->servers[0], .now_ms = 1};
+    atomic_store(&scene.backend->servers[0].used, 1);
+    assert_null(balance_pick(scene.room, scene.backend, &choice));
+    assert_true(balance_sticks(scene.backend, &choice));
+    choice.avoid = choice.stuck;
+    assert_ptr_equal(balance_pick(scene.room, scene.backend, &choice), &scene.backend->servers[1]);
+    atomic_store(&scene.backend->servers[0].used, 0);
+    end();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_robin_is_exact), cmocka_unit_test(random_by_weight),
@@ -291,6 +336,7 @@ int main(void) {
         cmocka_unit_test(least_requests_levels), cmocka_unit_test(only_its_keys_move),
         cmocka_unit_test(homes_go_by_name), cmocka_unit_test(a_hot_key_is_bounded),
         cmocka_unit_test(backups_wait_for_all_others), cmocka_unit_test(who_is_avoided),
+        cmocka_unit_test(who_is_stuck),
     };
     return cmocka_run_group_tests_name("balance", tests, NULL, NULL);
 }

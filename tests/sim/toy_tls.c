@@ -10,6 +10,15 @@
 
 #define STEP_RECORDS 16u
 
+/* --- Signatures --------------------------------------------------------------------------- */
+
+void tls_mac(struct str key, struct str text, uint8_t mac[TLS_MAC_LEN]) {
+    for (uint32_t i = 0; i < TLS_MAC_LEN; i++) {
+        uint64_t secrets[2] = {str_hash(key), i};
+        mac[i] = (uint8_t)str_hash_secret(text, secrets);
+    }
+}
+
 /* --- Records ------------------------------------------------------------------------------ */
 
 static uint32_t stream_start(uint32_t number, bool from_client) {

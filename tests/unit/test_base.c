@@ -172,13 +172,34 @@ static void tables_of_words(void **state) {
     }
 }
 
+/* The vectors of its authors: the key and the text are 0, 1, 2, ... */
+static void hashes_with_a_secret(void **state) {
+    (void)state;
+    static const struct {
+        uint32_t len;
+        uint64_t hash;
+    } rows[] = {
+        {0, 0x726fdb47dd0e0e31}, {1, 0x74f839c593dc67fd}, {7, 0xab0200f58b01d137},
+        {8, 0x93f5f5799a932462}, {15, 0xa129ca6149be45e5}, {63, 0x958a324ceb064572},
+    };
+    static const uint64_t secrets[2] = {0x0706050403020100, 0x0f0e0d0c0b0a0908};
+    char text[64];
+    for (uint32_t i = 0; i < sizeof text; i++) {
+        text[i] = (char)i;
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct str s = {text, rows[i].len};
+        assert_true(str_hash_secret(s, secrets) == rows[i].hash);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pool_keeps_count), cmocka_unit_test(arena_gives_and_grows),
         cmocka_unit_test(list_in_order),    cmocka_unit_test(strings),
         cmocka_unit_test(comma_lists),      cmocka_unit_test(text_is_bounded),
         cmocka_unit_test(numbers_as_text),
-        cmocka_unit_test(tables_of_words),
+        cmocka_unit_test(tables_of_words),  cmocka_unit_test(hashes_with_a_secret),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }

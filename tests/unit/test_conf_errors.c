@@ -108,6 +108,26 @@ static void test_numbers(void **state) {
     }
 }
 
+static void test_sticky(void **state) {
+    (void)state;
+    lab_line_bad("backend", "sticky = yes", "sticky = yes: write no, cookie or socketio");
+    lab_line_bad("backend", "sticky = cookie",
+                 "sticky = cookie needs a secret to sign with; make one with `(umask 077; head -c "
+                 "32 /dev/urandom >/etc/gyre/secret)` and write secret_file = /etc/gyre/secret in "
+                 "[global]");
+    static const char *const bad[] = {"a b", "a=b", "a,b", "\"a\"", "caf\xc3\xa9", "a/b"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char line[64], want[256];
+        snprintf(line, sizeof line, "sticky_name = %s", bad[i]);
+        snprintf(want, sizeof want, "%s: write a cookie's name: at most 100 letters, digits or any "
+                                    "of !#$%%&'*+-.^_`|~", line);
+        lab_line_bad("backend", line, want);
+    }
+    conf_free(lab_line_good("backend", "sticky = socketio"));
+    conf_free(lab_good("[backend app]\nserver = 127.0.0.1:1\nsticky = cookie\n" LAB_LISTENER
+                       "[global]\nsecret_file = secret\n"));
+}
+
 static void test_units(void **state) {
     (void)state;
     const char *time = ": write a time, as in 10s; its units are ms, s, m, h and d";
@@ -434,6 +454,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sections),   cmocka_unit_test(test_keys),
         cmocka_unit_test(test_numbers),    cmocka_unit_test(test_units),
+        cmocka_unit_test(test_sticky),
         cmocka_unit_test(test_words),      cmocka_unit_test(test_hosts),
         cmocka_unit_test(test_listeners),  cmocka_unit_test(test_binds),
         cmocka_unit_test(test_references), cmocka_unit_test(test_routes),
