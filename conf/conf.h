@@ -94,6 +94,12 @@ static inline bool conf_has_status(const struct conf_statuses *set, uint32_t sta
            (set->bits[at / 64] >> at % 64 & 1) != 0;
 }
 
+/* What of a server is held against it; none of them: no. */
+struct conf_faults {
+    bool connect, reset, timeout;
+    struct conf_statuses statuses;
+};
+
 struct conf_server {
     struct addr addr;
     uint32_t line;
@@ -131,6 +137,10 @@ struct conf_backend {
     uint64_t check_interval_ms, check_timeout_ms;
     struct conf_statuses check_expect;
     uint32_t check_fall, check_rise;
+    struct conf_faults eject;
+    uint32_t eject_after;
+    uint64_t eject_time_ms, eject_time_max_ms;
+    uint64_t slow_start_ms;
 };
 
 struct conf {

@@ -353,6 +353,43 @@ static void type_set_statuses(struct load *load, const struct conf_key *key, voi
     *(struct conf_statuses *)member = set;
 }
 
+/* Below are answers that no server is to be blamed for. */
+#define FAULT_STATUS_MIN 400u
+
+static bool faults_add(struct conf_faults *faults, struct str element) {
+    if (str_eq(element, STR("connect"))) {
+        faults->connect = true;
+    } else if (str_eq(element, STR("reset"))) {
+        faults->reset = true;
+    } else if (str_eq(element, STR("timeout"))) {
+        faults->timeout = true;
+    } else {
+        bool all = str_eq(element, STR("5xx"));
+        return statuses_add(&faults->statuses, all ? STR("500-599") : element);
+    }
+    return true;
+}
+
+static void type_set_faults(struct load *load, const struct conf_key *key, void *member,
+                            struct str text) {
+    struct conf_faults faults = {0};
+    struct str rest = text, element;
+    bool good = true, any = str_eq(text, STR("no"));
+    while (good && !str_eq(text, STR("no")) && str_next_element(&rest, &element)) {
+        good = faults_add(&faults, element);
+        any = true;
+    }
+    for (uint32_t status = CONF_STATUS_MIN; status < FAULT_STATUS_MIN; status++) {
+        good = good && !conf_has_status(&faults.statuses, status);
+    }
+    if (!good || !any) {
+        value_error(load, key, text, "write no, or a list of connect, reset, timeout, 5xx and "
+                                     "statuses from 400 to 599");
+        return;
+    }
+    *(struct conf_faults *)member = faults;
+}
+
 static void type_set_prefix(struct load *load, const struct conf_key *key, void *member,
                             struct str text) {
     const char *why = NULL;

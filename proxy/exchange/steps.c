@@ -213,6 +213,7 @@ static bool response_is_late(struct exchange *e) {
 
 static enum step response_head(struct exchange *e) {
     struct head *head = stream_take_head(e->up);
+    lease_answered(&e->lease, head->status);
     if (e->first_us == 0) {
         e->first_us = ring_now_us(e->room->ring);
     }

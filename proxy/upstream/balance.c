@@ -16,25 +16,27 @@ uint32_t upstream_random(struct upstream *room, uint32_t below) {
     return (uint32_t)(((uint64_t)high * below) >> 32);
 }
 
-static bool is_fit(const struct server *server, const struct choice *choice) {
+/* Not by this request, not while another one is well, or not at all; `most`: of the orders that it
+ * may have been given. */
+static bool is_out(const struct server *server, const struct choice *choice,
+                   enum server_admin most) {
     bool was_tried = server->index < LEASE_TRIES_MAX &&
                      (choice->tried >> server->index & 1) != 0;
     bool ill = atomic_load_explicit(&server->ill, memory_order_relaxed) && !choice->all_ill;
-    return !was_tried && !ill && server != choice->avoid;
+    return was_tried || ill ||
+           atomic_load_explicit(&server->admin, memory_order_relaxed) > most;
 }
 
 bool balance_may(const struct server *server, const struct choice *choice) {
-    return is_fit(server, choice) && server->backup == choice->backups &&
-           server_is_open(server, choice->now_ms);
+    return !is_out(server, choice, SERVER_READY) && server != choice->avoid &&
+           server->backup == choice->backups && server_is_open(server, choice->now_ms);
 }
 
 /* Not while one of the others is only busy: then workers are short, not servers. */
 static bool needs_backups(const struct backend *backend, const struct choice *choice) {
     for (uint32_t i = 0; i < backend->server_count; i++) {
         const struct server *server = &backend->servers[i];
-        bool was_tried = i < LEASE_TRIES_MAX && (choice->tried >> i & 1) != 0;
-        bool ill = atomic_load(&server->ill) && !choice->all_ill;
-        if (!server->backup && !was_tried && !ill && atomic_load(&server->away_ms) == 0) {
+        if (!server->backup && !is_out(server, choice, SERVER_READY) && atomic_load(&server->away_ms) == 0) {
             return false;
         }
     }
@@ -52,8 +54,9 @@ static struct server *pick_round_robin(struct upstream *room, struct backend *ba
         if (!balance_may(local->server, choice)) {
             continue;
         }
-        local->turn += local->server->weight;
-        sum += local->server->weight;
+        uint32_t weight = balance_weight(local->server, choice);
+        local->turn += weight;
+        sum += weight;
         if (best == NULL || local->turn > best->turn) {
             best = local;
         }
@@ -74,9 +77,10 @@ uint64_t balance_load(const struct upstream *room, const struct server *server) 
 }
 
 /* True when a is less loaded for its weight than b; equals are decided by luck. */
-static bool is_lighter(struct upstream *room, const struct server *a, const struct server *b) {
-    uint64_t load_a = (balance_load(room, a) + 1) * b->weight;
-    uint64_t load_b = (balance_load(room, b) + 1) * a->weight;
+static bool is_lighter(struct upstream *room, const struct choice *choice, const struct server *a,
+                       const struct server *b) {
+    uint64_t load_a = (balance_load(room, a) + 1) * balance_weight(b, choice);
+    uint64_t load_b = (balance_load(room, b) + 1) * balance_weight(a, choice);
     return load_a != load_b ? load_a < load_b : upstream_random(room, 2) == 0;
 }
 
@@ -88,8 +92,9 @@ static struct server *draw(struct upstream *room, struct backend *backend,
     for (uint32_t i = 0; i < backend->server_count; i++) {
         struct server *server = &backend->servers[i];
         if (balance_may(server, choice)) {
-            sum += server->weight;
-            if (upstream_random(room, sum) < server->weight) {
+            uint32_t weight = balance_weight(server, choice);
+            sum += weight;
+            if (upstream_random(room, sum) < weight) {
                 drawn = server;
             }
         }
@@ -102,13 +107,13 @@ static struct server *pick_least_requests(struct upstream *room, struct backend 
     if (backend->server_count > COMPARE_ALL_MAX) {
         struct server *one = draw(room, backend, choice);
         struct server *two = draw(room, backend, choice);
-        return one != NULL && one != two && is_lighter(room, two, one) ? two : one;
+        return one != NULL && one != two && is_lighter(room, choice, two, one) ? two : one;
     }
     struct server *best = NULL;
     for (uint32_t i = 0; i < backend->server_count; i++) {
         struct server *server = &backend->servers[i];
         if (balance_may(server, choice) &&
-            (best == NULL || is_lighter(room, server, best))) {
+            (best == NULL || is_lighter(room, choice, server, best))) {
             best = server;
         }
     }
@@ -118,10 +123,16 @@ static struct server *pick_least_requests(struct upstream *room, struct backend 
 /* Checks may be wrong, and no server at all is worse than any. */
 static bool all_ill(const struct backend *backend) {
     uint32_t i = 0;
-    while (i < backend->server_count && atomic_load(&backend->servers[i].ill)) {
+    while (i < backend->server_count && (atomic_load(&backend->servers[i].ill) ||
+                                         atomic_load(&backend->servers[i].admin) != SERVER_READY)) {
         i++;
     }
     return i == backend->server_count;
+}
+
+/* For those that are stuck to it, who stay with a server that drains. */
+static bool is_fit(const struct server *server, const struct choice *choice) {
+    return !is_out(server, choice, SERVER_DRAIN) && server != choice->avoid;
 }
 
 bool balance_sticks(const struct backend *backend, const struct choice *wanted) {
@@ -156,6 +167,8 @@ struct server *balance_pick(struct upstream *room, struct backend *backend,
             return NULL;
         }
     }
+    choice.rises = atomic_load_explicit(&backend->rising, memory_order_relaxed) > 0 &&
+                   slow_start_runs(backend, choice.now_ms);
     for (;;) {
         choice.backups = false;
         struct server *server = pick(room, backend, &choice);
@@ -163,7 +176,7 @@ struct server *balance_pick(struct upstream *room, struct backend *backend,
             choice.backups = true;
             server = pick(room, backend, &choice);
         }
-        if (server != NULL || choice.avoid == NULL) {
+        if (server != NULL || (choice.avoid == NULL && !eject_lift(backend, choice.now_ms))) {
             return server;
         }
         choice.avoid = NULL;

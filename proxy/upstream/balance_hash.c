@@ -20,10 +20,10 @@ static uint64_t mix(uint64_t x) {   /* the finalizer of splitmix64 */
 /* How much a server wants a key: the highest has it (rendezvous hashing, Thaler and Ravishankar,
  * 1998). Nobody else's score changes when a server comes or goes, so that only its own keys move;
  * weight / -ln(u) makes its share of keys as large as its weight. */
-static double score(const struct server *server, uint64_t key) {
-    uint64_t bits = mix(server->hash ^ mix(key)) >> 11;
+static double score(const struct server *server, const struct choice *choice) {
+    uint64_t bits = mix(server->hash ^ mix(choice->key)) >> 11;
     double u = ((double)bits + 0.5) / (double)(UINT64_C(1) << 53);
-    return server->weight / -log(u);
+    return balance_weight(server, choice) / -log(u);
 }
 
 /* What all that may be picked have together. */
@@ -37,15 +37,16 @@ static struct sums sums_of(const struct upstream *room, const struct backend *ba
     for (uint32_t i = 0; i < backend->server_count; i++) {
         if (balance_may(&backend->servers[i], choice)) {
             sums.load += balance_load(room, &backend->servers[i]);
-            sums.weight += backend->servers[i].weight;
+            sums.weight += balance_weight(&backend->servers[i], choice);
         }
     }
     return sums;
 }
 
 /* One more would be within its bound, which is rounded up: where little runs nobody has to move. */
-static bool has_room(const struct upstream *room, const struct server *server, struct sums sums) {
-    uint64_t share = SHARE_NUMERATOR * (sums.load + 1) * server->weight;
+static bool has_room(const struct upstream *room, const struct server *server,
+                     const struct choice *choice, struct sums sums) {
+    uint64_t share = SHARE_NUMERATOR * (sums.load + 1) * balance_weight(server, choice);
     uint64_t whole = SHARE_DENOMINATOR * sums.weight;
     return balance_load(room, server) < (share + whole - 1) / whole;
 }
@@ -60,12 +61,12 @@ struct server *balance_hash(struct upstream *room, struct backend *backend,
         if (!balance_may(server, choice)) {
             continue;
         }
-        double wants = score(server, choice->key);
+        double wants = score(server, choice);
         if (wants > most_of_all) {
             most_of_all = wants;
             best_of_all = server;
         }
-        if (wants > most && has_room(room, server, sums)) {
+        if (wants > most && has_room(room, server, choice, sums)) {
             most = wants;
             best = server;
         }

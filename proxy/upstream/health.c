@@ -43,6 +43,10 @@ static void probe_judge(struct probe *probe, const char *why) {
     probe->against = 0;
     atomic_store(&probe->server->ill, !ill);
     probe_said(probe, ill, why);
+    if (ill) {
+        slow_start_begin(probe->server, ring_now_ms(room->ring));
+        eject_hint(probe->server, ring_now_ms(room->ring));
+    }
     slot_serve(room, probe->backend);   /* who waits may go there; or all are ill, and it is one */
 }
 

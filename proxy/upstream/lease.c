@@ -69,8 +69,10 @@ static struct server *lease_rob(struct lease *lease) {
     const struct queue *queue = slot_queue(lease);
     for (uint32_t i = 0; !lease->fresh && i < lease->backend->server_count; i++) {
         struct server *server = &lease->backend->servers[i];
-        bool may = queue == lease->backend->queue || queue == server->queue;
-        if (may && !atomic_load(&server->ill) &&
+        bool sticks = queue == server->queue;
+        enum server_admin most = sticks ? SERVER_DRAIN : SERVER_READY;
+        if ((sticks || queue == lease->backend->queue) && !atomic_load(&server->ill) &&
+            atomic_load(&server->admin) <= most &&
             local_server_rob(local_server_of(lease->room, lease->backend, server))) {
             return server;
         }
@@ -127,10 +129,12 @@ static bool lease_found_full(const struct lease *lease, enum close_reason why) {
 
 /* No connection to its server: the slot goes back. */
 static void lease_missed(struct lease *lease, enum close_reason why) {
-    if (lease_found_full(lease, why)) {
+    bool full = lease_found_full(lease, why), lacks = lease_lacks(why);
+    bool ejected = !lacks && (!full || lease->trial) && eject_missed(lease, why);
+    if (full) {
         atomic_store(&lease->server->seen, true);
-        slot_missed(lease);
-    } else if (why == CLOSE_CONNECT_REFUSED || (lease->trial && !lease_lacks(why))) {
+    }
+    if (!ejected && (full || why == CLOSE_CONNECT_REFUSED || (lease->trial && !lacks))) {
         slot_missed(lease);
     } else {
         slot_untried(lease);
@@ -144,7 +148,9 @@ static void lease_missed(struct lease *lease, enum close_reason why) {
 /* --- Which server ------------------------------------------------------------------------- */
 
 static bool lease_tried_all(const struct lease *lease) {
-    return lease->tries - lease->tries_before >= lease->backend->server_count;
+    uint32_t tries = lease->tries - lease->tries_before;
+    return tries > 0 && (tries >= lease->backend->server_count ||
+                         slot_tried_all(lease->backend, lease->tried));
 }
 
 /* One that has a slot for it now; NULL: none. Who comes when others wait goes behind them. */
@@ -167,7 +173,8 @@ static bool lease_none_there(const struct lease *lease) {
 }
 
 static enum close_reason lease_met(const struct lease *lease) {
-    return lease->met == CLOSE_NO_SERVER ? CLOSE_CONNECT_REFUSED : (enum close_reason)lease->met;
+    bool refused = lease->met == CLOSE_NO_SERVER && !slot_none_ready(lease->backend);
+    return refused ? CLOSE_CONNECT_REFUSED : (enum close_reason)lease->met;
 }
 
 /* No server is left to try at once. Whether it is worth while to wait for one: those that hang
@@ -366,6 +373,9 @@ void lease_end(struct lease *lease, enum close_reason why) {
     lease->ended_us = ring_now_us(lease->room->ring);
     enum lease_state state = (enum lease_state)lease->state;
     lease->state = LEASE_NONE;
+    if (state == LEASE_READY && !lease->answered) {
+        eject_ended(lease, why);
+    }
     if (state == LEASE_READY && (why == CLOSE_NONE || !orphan_new(lease))) {
         lease_put_back(lease, why);
     } else if (state == LEASE_WAITING && lease->waiter != NULL) {

@@ -87,7 +87,8 @@ static void expire_fired(struct timer *timer) {
 }
 
 static bool keep(struct local_server *local, struct session *session) {
-    if (local->room->draining || !reserve_one(local)) {
+    bool shut = local->room->draining || atomic_load(&local->server->shut);
+    if (shut || !reserve_one(local)) {
         session_forget(session);
         return false;
     }
@@ -197,10 +198,24 @@ bool local_server_rob(struct local_server *local) {
     return true;
 }
 
-static void yield_run(struct post *post) {
+static void idle_close_all(struct local_server *local) {
+    for (struct list_node *node; (node = list_first(&local->idle)) != NULL;) {
+        idle_remove(local, session_at(node));
+        session_forget(session_at(node));
+    }
+    expire_arm(local);
+}
+
+void yield_run(struct post *post) {
     struct server_count *count = container_of(post, struct server_count, yield);
-    struct local_server *local = count->local;
+    struct local_server *local = atomic_load(&count->local);
     atomic_store(&count->yielding, false);
+    if (atomic_load(&local->server->shut)) {
+        idle_close_all(local);
+    }
+    if (server_is_awaited(local->backend, local->server)) {
+        slot_serve(local->room, local->backend);
+    }
     /* Those that came while the first one's post was on its way have sent none. */
     while (server_is_awaited(local->backend, local->server)) {
         struct list_node *oldest = list_first(&local->idle);
@@ -220,7 +235,7 @@ void local_backend_ask(struct upstream *room, struct backend *backend) {
             struct server_count *count = &server->counts[r];
             if (atomic_load(&count->idle) > 0 && !atomic_exchange(&count->yielding, true)) {
                 count->yield.run = yield_run;
-                ring_post(count->local->room->ring, &count->yield);
+                ring_post(atomic_load(&count->local)->room->ring, &count->yield);
             }
         }
     }
@@ -233,18 +248,14 @@ void local_server_init(struct local_server *local, struct upstream *room, struct
     list_init(&local->others);
     task_init(&local->task, sessions_changed);
     timer_init(&local->expire, expire_fired);
-    idle_counts(local)->local = local;
+    atomic_store(&idle_counts(local)->local, local);
 }
 
 void local_server_drain(struct local_server *local) {
-    for (struct list_node *node; (node = list_first(&local->idle)) != NULL;) {
-        idle_remove(local, session_at(node));
-        session_forget(session_at(node));
-    }
+    idle_close_all(local);
     for (struct list_node *node; (node = list_pop(&local->others)) != NULL;) {
         session_forget(session_at(node));
     }
-    expire_arm(local);
 }
 
 void local_server_fini(struct local_server *local) {

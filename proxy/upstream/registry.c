@@ -31,16 +31,17 @@ static void backend_limits(struct backend *backend, const struct conf_backend *c
     };
 }
 
-static void server_init(struct server *server, uint32_t index, const struct conf_server *conf,
-                        uint32_t ring_count) {
-    *server = (struct server){.addr = conf->addr, .weight = conf->weight, .index = index,
+static void server_init(struct server *server, struct backend *backend, uint32_t index,
+                        const struct conf_server *conf) {
+    *server = (struct server){.addr = conf->addr, .backend = backend, .index = index,
+                              .weight = conf->weight,
                               .send_proxy = conf->send_proxy, .slots = conf->slots,
                               .idle_holds_slot = conf->idle_holds_slot,
                               .uwsgi = conf->protocol == CONF_PROTOCOL_UWSGI,
                               .backup = conf->backup};
     addr_print(&server->addr, server->name);
     server->hash = str_hash(str_of(server->name));
-    size_t size = ring_count * sizeof *server->counts;
+    size_t size = backend->ring_count * sizeof *server->counts;
     server->counts = aligned_alloc(_Alignof(struct server_count), size);
     ensure(server->counts != NULL);
     memset(server->counts, 0, size);
@@ -92,17 +93,22 @@ static void backend_init(struct backend *backend, uint32_t index, const struct c
         .sids = conf->sticky == CONF_STICKY_SOCKETIO ? sids_new(SIDS_MAX) : NULL,
         .hash_on_text = mem_copy(conf->hash_on, strlen(conf->hash_on)),
         .shields = conf->mode == CONF_MODE_SYNC,
+        .ejecting = {.faults = conf->eject, .after = conf->eject_after,
+                     .time_ms = conf->eject_time_ms, .time_max_ms = conf->eject_time_max_ms},
+        .slow_start_ms = conf->slow_start_ms,
+        .ring_count = ring_count,
         .queue = mem_zero(sizeof *backend->queue),
     };
     backend->hash_on = conf_hash_on(str_of(backend->hash_on_text));
     checking_init(&backend->checking, conf);
+    pthread_mutex_init(&backend->verdicts, NULL);
     queue_init(backend->queue, (uint32_t)conf->queue);
     backend_limits(backend, conf);
     size_t size = conf->server_count * sizeof *backend->servers;
     backend->servers = aligned_alloc(_Alignof(struct server), size);
     ensure(backend->servers != NULL);
     for (uint32_t i = 0; i < conf->server_count; i++) {
-        server_init(&backend->servers[i], i, &conf->servers[i], ring_count);
+        server_init(&backend->servers[i], backend, i, &conf->servers[i]);
         backend->send_proxy |= backend->servers[i].send_proxy != CONF_PROXY_NO;
         backend->lengths |= backend->servers[i].uwsgi;
         backend->has_backups |= backend->servers[i].backup;
@@ -135,6 +141,7 @@ void registry_free(struct registry *registry) {
         }
         free(backend->servers);
         queue_fini(backend->queue);
+        pthread_mutex_destroy(&backend->verdicts);
         mem_free(backend->queue);
         mem_free(backend->name);
         mem_free(backend->hash_on_text);

@@ -5,6 +5,8 @@
  * it is away the less often. */
 #define AWAY_RETRY_MIN_MS 50u
 #define AWAY_RETRY_MAX_MS 500u
+/* One that was away for longer is not the process that it was, and has its slow start. */
+#define AWAY_COLD_MS 2000u
 
 /* --- Servers that are away ---------------------------------------------------------------- */
 
@@ -31,6 +33,9 @@ static uint64_t away_left_ms(const struct upstream *room, const struct backend *
     for (uint32_t i = 0; i < backend->server_count; i++) {
         const struct server *server = &backend->servers[i];
         uint64_t since = atomic_load(&server->away_ms);
+        if (atomic_load(&server->admin) != SERVER_READY) {
+            continue;
+        }
         uint64_t limit = since == 0 ? backend->queue_ms : away_limit_ms(backend, server);
         uint64_t waited = since == 0 || now < since ? 0 : now - since;
         left = limit > waited && limit - waited > left ? limit - waited : left;
@@ -43,44 +48,82 @@ static void away_tried(struct server *server, uint64_t retry_ms) {
     atomic_store(&server->trying, false);
 }
 
-static void retry_arm(struct local_backend *local);
+/* The next one may, unless that was settled otherwise meanwhile. */
+static void away_untried(struct server *server, uint64_t now) {
+    if (atomic_load(&server->trying)) {
+        away_tried(server, now);
+    }
+}
 
-void slot_missed(struct lease *lease) {
-    struct server *server = lease->server;
-    if (lease->backend->queue->max == 0) {
-        return;   /* nobody may wait for its being back, so each request tries for itself */
+/* With the lock. False: known already, and somebody else is to try. */
+static bool away_missed(struct server *server, bool trial, uint64_t now) {
+    uint64_t since = atomic_load(&server->away_ms);
+    if (since != 0 && !trial) {
+        return false;
     }
-    uint64_t now = ring_now_ms(lease->room->ring), since = 0;
-    if (!lease->trial && !atomic_compare_exchange_strong(&server->away_ms, &since, now | 1)) {
-        return;   /* known already, and somebody else is to try */
+    eject_refused(server, now);
+    if (since == 0) {
+        since = now | 1;
+        atomic_store(&server->away_ms, since);
     }
-    since = atomic_load(&server->away_ms);
     uint64_t pause = now > since ? (now - since) / 4 : 0;
     pause = pause < AWAY_RETRY_MIN_MS ? AWAY_RETRY_MIN_MS : pause;
     pause = pause > AWAY_RETRY_MAX_MS ? AWAY_RETRY_MAX_MS : pause;
-    lease->trial = false;
     away_tried(server, now + pause);
-    /* Those that wait came when it was only busy. */
-    retry_arm(&lease->room->backends[lease->backend->index]);
+    return true;
+}
+
+void slot_missed(struct lease *lease) {
+    struct backend *backend = lease->backend;
+    if (backend->queue->max == 0) {
+        return;   /* nobody may wait for its being back, so each request tries for itself */
+    }
+    pthread_mutex_lock(&backend->verdicts);
+    bool missed = away_missed(lease->server, lease->trial, ring_now_ms(lease->room->ring));
+    pthread_mutex_unlock(&backend->verdicts);
+    if (missed) {
+        lease->trial = false;
+        slot_retry_arm(lease->room, backend);   /* those that wait came when it was only busy */
+    }
 }
 
 void slot_untried(struct lease *lease) {
     if (lease->trial) {
         lease->trial = false;
-        away_tried(lease->server, ring_now_ms(lease->room->ring));
+        away_untried(lease->server, ring_now_ms(lease->room->ring));
     }
+}
+
+/* Only a new process is cold, and one that was there before. */
+static void away_over(struct lease *lease, bool was_seen) {
+    struct server *server = lease->server;
+    uint64_t now = ring_now_ms(lease->room->ring), since = 0;
+    pthread_mutex_lock(&lease->backend->verdicts);
+    if (!atomic_load(&server->ejected)) {
+        since = atomic_exchange(&server->away_ms, 0);
+        atomic_store(&server->trying, false);
+        atomic_store(&server->failed, 0);
+    }
+    pthread_mutex_unlock(&lease->backend->verdicts);
+    if (was_seen && since != 0 && now > since + AWAY_COLD_MS) {
+        slow_start_begin(server, now);
+    }
+    slot_serve(lease->room, lease->backend);
 }
 
 void slot_found(struct lease *lease) {
     struct server *server = lease->server;
-    lease->trial = false;
-    if (!atomic_load_explicit(&server->seen, memory_order_relaxed)) {
+    bool was_seen = atomic_load_explicit(&server->seen, memory_order_relaxed);
+    if (!was_seen) {
         atomic_store(&server->seen, true);
     }
-    if (atomic_load_explicit(&server->away_ms, memory_order_relaxed) != 0) {
-        atomic_store(&server->away_ms, 0);
-        atomic_store(&server->trying, false);
-        slot_serve(lease->room, lease->backend);
+    bool away = atomic_load_explicit(&server->away_ms, memory_order_relaxed) != 0;
+    if (away && atomic_load(&server->ejected)) {
+        return;   /* what it answers shows more */
+    }
+    lease->trial = false;
+    if (away) {
+        away_over(lease, was_seen);
     }
 }
 
@@ -99,22 +142,25 @@ bool slot_take_of(struct server *server) {
     return false;
 }
 
-static bool server_take(struct server *server, uint64_t now_ms, bool *trial) {
-    *trial = false;
-    if (atomic_load(&server->away_ms) != 0) {
-        if (now_ms < atomic_load(&server->retry_ms) || atomic_exchange(&server->trying, true)) {
-            return false;
-        }
-        *trial = true;
+/* Of one that is away: this request is the one that tries it. */
+static bool away_take(struct upstream *room, struct server *server, uint64_t now_ms, bool *trial) {
+    if (now_ms < atomic_load(&server->retry_ms) || atomic_exchange(&server->trying, true)) {
+        return false;
     }
-    if (slot_take_of(server)) {
-        return true;
-    }
-    if (*trial) {
+    *trial = slot_take_of(server);
+    if (!*trial) {
         atomic_store(&server->trying, false);
-        *trial = false;
+    } else if (atomic_load(&server->ejected)) {
+        stats_add(ring_stats(room->ring), STAT_EJECTION_TRIALS, 1);
     }
-    return false;
+    return *trial;
+}
+
+static bool server_take(struct upstream *room, struct server *server, uint64_t now_ms,
+                        bool *trial) {
+    *trial = false;
+    return atomic_load(&server->away_ms) == 0 ? slot_take_of(server)
+                                              : away_take(room, server, now_ms, trial);
 }
 
 struct server *slot_take(struct upstream *room, struct backend *backend, struct choice choice,
@@ -122,7 +168,7 @@ struct server *slot_take(struct upstream *room, struct backend *backend, struct 
     choice.now_ms = ring_now_ms(room->ring);
     for (uint32_t i = 0; i < backend->server_count; i++) {
         struct server *server = balance_pick(room, backend, &choice);
-        if (server == NULL || server_take(server, choice.now_ms, trial)) {
+        if (server == NULL || server_take(room, server, choice.now_ms, trial)) {
             return server;
         }
         /* Another ring was faster. */
@@ -179,7 +225,7 @@ static void waiter_over(struct waiter *waiter) {
     }
     if (server != NULL) {
         if (trial) {
-            away_tried(server, ring_now_ms(room->ring));
+            away_untried(server, ring_now_ms(room->ring));
         }
         slot_give(room, backend, server);
     }
@@ -265,7 +311,8 @@ void slot_serve(struct upstream *room, struct backend *backend) {
 }
 
 /* While servers are away nobody gives a slot back: time does. */
-static void retry_arm(struct local_backend *local) {
+void slot_retry_arm(struct upstream *room, struct backend *backend) {
+    struct local_backend *local = &room->backends[backend->index];
     uint64_t now = ring_now_ms(local->room->ring), due = UINT64_MAX;
     for (uint32_t i = 0; i < local->backend->server_count; i++) {
         const struct server *server = &local->backend->servers[i];
@@ -283,7 +330,7 @@ static void retry_arm(struct local_backend *local) {
 static void retry_fired(struct timer *timer) {
     struct local_backend *local = container_of(timer, struct local_backend, retry);
     slot_serve(local->room, local->backend);
-    retry_arm(local);
+    slot_retry_arm(local->room, local->backend);
 }
 
 static uint64_t patience_left_ms(const struct lease *lease) {
@@ -352,7 +399,7 @@ enum close_reason slot_wait(struct lease *lease) {
     patience_arm(lease);
     slot_serve(room, backend);   /* one may have come free before we stood in line */
     local_backend_ask(room, backend);
-    retry_arm(&room->backends[backend->index]);
+    slot_retry_arm(room, backend);
     return CLOSE_NONE;
 }
 
@@ -380,9 +427,29 @@ void slot_abandon(struct lease *lease) {
     }
 }
 
+bool slot_tried_all(const struct backend *backend, uint64_t tried) {
+    bool left = false;
+    for (uint32_t i = 0; i < backend->server_count && !left; i++) {
+        const struct server *server = &backend->servers[i];
+        bool was_tried = i < LEASE_TRIES_MAX && (tried >> i & 1) != 0;
+        left = !was_tried && atomic_load(&server->admin) == SERVER_READY &&
+               !atomic_load(&server->ejected);
+    }
+    return !left;
+}
+
+bool slot_none_ready(const struct backend *backend) {
+    uint32_t i = 0;
+    while (i < backend->server_count && atomic_load(&backend->servers[i].admin) != SERVER_READY) {
+        i++;
+    }
+    return i == backend->server_count;
+}
+
 bool slot_all_away(const struct backend *backend) {
     uint32_t i = 0;
-    while (i < backend->server_count && atomic_load(&backend->servers[i].away_ms) != 0) {
+    while (i < backend->server_count && (atomic_load(&backend->servers[i].away_ms) != 0 ||
+                                         atomic_load(&backend->servers[i].admin) != SERVER_READY)) {
         i++;
     }
     return i == backend->server_count;

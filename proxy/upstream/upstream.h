@@ -2,6 +2,7 @@
 #ifndef GYRE_UPSTREAM_UPSTREAM_H
 #define GYRE_UPSTREAM_UPSTREAM_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,15 +18,20 @@ struct server_count {
     _Atomic uint32_t idle;                    /* kept connections that hold a slot each */
     struct post yield;                        /* asks that ring to close some of them */
     _Atomic bool yielding;                    /* the post is on its way */
-    struct local_server *local;               /* whom it is for; set before the ring runs */
+    struct local_server *_Atomic local;       /* whom it is for; NULL until its room is made */
 };
 
 /* What a cookie says of a server: 144 bits that nobody without the secret can make, or tell from
  * those of another one; as base64url. */
 #define STICKY_LEN 24u
 
+/* READY; DRAIN: it gets no new requests, but those of clients that stick to it, and those that run
+ * end; DISABLED: none at all, and idle connections to it are closed. */
+enum server_admin { SERVER_READY, SERVER_DRAIN, SERVER_DISABLED };
+
 struct server {
     struct addr addr;
+    struct backend *backend;
     char name[ADDR_TEXT_MAX];                /* as the log prints it */
     uint32_t weight;
     enum conf_proxy send_proxy;              /* its connections are never shared by clients */
@@ -40,11 +46,21 @@ struct server {
                                                 never do, or the backend is not sticky */
     _Alignas(64) _Atomic uint32_t kept;      /* idle connections, promised to the rings */
     _Atomic uint32_t used;                   /* of slots, by requests (and idle connections) */
-    _Atomic uint64_t away_ms;                /* since when it refuses connections; 0: it does not */
+    _Atomic uint64_t away_ms;                /* since when it refuses connections, or is ejected;
+                                              * 0: it does not, and is not */
     _Atomic uint64_t retry_ms;               /* away: when one request may try again */
     _Atomic bool trying;                     /* away: one does */
     _Atomic bool seen;                       /* it was there once */
     _Atomic bool ill;                        /* say its checks; set by the ring that makes them */
+    _Atomic uint8_t admin;                   /* enum server_admin; server_set_admin sets it */
+    _Atomic bool ejected;                    /* away: say its requests; retry_ms ends it */
+    _Atomic bool shut;                       /* ejected or disabled: no connection is kept */
+    _Atomic uint32_t failed;                 /* requests in a row that speak against it; not 0 while
+                                              * it is ejected */
+    _Atomic uint64_t rises_ms;               /* slow start: since when; 0: not */
+    uint32_t ejections;                      /* in a row; this and the next two: with the lock */
+    uint64_t back_ms;                        /* when it was asked again after the last one */
+    uint64_t reset_us;                       /* when connections were last cut: once for all */
     struct server_count *counts;             /* one per ring */
     _Atomic bool owes;                       /* the next slot is theirs, whoever else waits */
 };
@@ -56,6 +72,13 @@ struct checking {
     uint32_t interval_ms, timeout_ms;
     struct conf_statuses expect;
     uint32_t fall, rise;                     /* checks in a row that change the verdict */
+};
+
+/* What ejects a server, when, and for how long. */
+struct ejecting {
+    struct conf_faults faults;
+    uint32_t after;
+    uint64_t time_ms, time_max_ms;
 };
 
 struct backend {
@@ -78,6 +101,11 @@ struct backend {
     bool shields;                            /* mode sync: a worker waits for no client */
     bool lengths;                            /* a server must know how long a body is (uwsgi) */
     struct checking checking;
+    struct ejecting ejecting;
+    uint64_t slow_start_ms;                  /* 0: none */
+    pthread_mutex_t verdicts;                /* around every change of away, ejected and admin */
+    _Atomic uint32_t ejected, rising;        /* servers that are, and that are in slow start */
+    uint32_t ring_count;
     struct queue *queue;                     /* who waits, in the whole process */
     bool send_proxy, has_backups;            /* one of its servers at least */
     struct http_limits limits;               /* of connections to its servers */
@@ -95,6 +123,10 @@ void registry_free(struct registry *);
  * server's address make the same in every process. */
 void registry_sign(struct registry *, struct str secret);
 struct backend *registry_find(struct registry *, struct str name);   /* NULL when there is none */
+/* At run time, from any thread, while the rings run; logged where it changes anything. A server
+ * that is made READY has its slow start, and who waits may go there. Checks go on. (Its users are
+ * the admin page, which is to come, and tests.) */
+void server_set_admin(struct server *, enum server_admin);
 
 /* The server that a cookie names; NULL: none of this backend. Takes as long for every value. */
 struct server *sticky_find(const struct backend *, struct str value);
@@ -158,7 +190,9 @@ struct lease {
     uint8_t why;                    /* enum close_reason, with FAILED */
     bool fresh;                     /* of its pick, for every server that is tried */
     bool reused;                    /* the stream is on a connection that was kept */
-    bool trial;                     /* its dial shows whether a server is back */
+    bool trial;                     /* its dial shows whether a server is back; if that is ejected,
+                                     * its answer */
+    bool answered;                  /* lease_answered was called */
     uint8_t met;                    /* enum close_reason: of its last try, before it waits */
     bool parked;                    /* it had its turn once, and goes before later ones */
     struct upstream *room;
@@ -209,6 +243,9 @@ struct pick {
  * are closed, to whichever server, and it is tried again; its slot stays its own meanwhile. */
 void lease_ask(struct lease *, struct upstream *, struct backend *, const struct pick *,
                struct task *owner);
+/* READY: a head of the response is here. A lease that ends without a final one (or 101) is held
+ * against its server, by `why`. */
+static inline void lease_answered(struct lease *, uint32_t status);
 /* Any time, synchronous, in every state, also twice. READY: releases the stream, with `why` (NONE:
  * all went well) to tell its session whether the connection may be kept. A request that has begun
  * to go up and is given up occupies its worker all the same: on a server with slots in mode sync
@@ -217,5 +254,18 @@ void lease_ask(struct lease *, struct upstream *, struct backend *, const struct
  * dial goes on without the lease and becomes an idle connection, but to a server with slots or
  * send_proxy it is given up. */
 void lease_end(struct lease *, enum close_reason why);
+
+/* The rare part of lease_answered: it says something new of the server. */
+void eject_answered(struct lease *, uint32_t status);
+static inline void lease_answered(struct lease *lease, uint32_t status) {
+    if (status < 200 && status != 101) {
+        return;
+    }
+    lease->answered = true;
+    if (status >= 400 ||
+        atomic_load_explicit(&lease->server->failed, memory_order_relaxed) != 0) {
+        eject_answered(lease, status);
+    }
+}
 
 #endif

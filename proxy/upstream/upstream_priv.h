@@ -41,6 +41,7 @@ struct choice {
     uint64_t now_ms;                /* set by slot_take */
     bool backups;                   /* set by balance_pick: all others are away, or were tried */
     bool all_ill;                   /* set by balance_pick: then it makes no difference */
+    bool rises;                     /* set by balance_pick: one has a slow start */
 };
 
 struct waiter {
@@ -59,7 +60,38 @@ struct waiter {
     bool trial;                     /* GRANTED: of a server that was away */
 };
 
+/* eject.c: what requests say of the servers that had them. */
+/* Its dial has failed, not for want of anything of ours. True: its server is ejected for it. */
+bool eject_missed(struct lease *, enum close_reason);
+/* A lease that is READY ends, and has no answer. */
+void eject_ended(struct lease *, enum close_reason);
+/* It refuses connections: that is known sooner than by waiting. With the lock. */
+void eject_refused(struct server *, uint64_t now_ms);
+/* The servers of a backend that are ejected are asked again, if no other is left; false: one is, or
+ * none is ejected. */
+bool eject_lift(struct backend *, uint64_t now_ms);
+/* Its checks have found it well: a request may try it now. */
+void eject_hint(struct server *, uint64_t now_ms);
+
+/* slow_start.c */
+#define SLOW_START_WHOLE 256u       /* weights are in parts of so many */
+/* The server is back. now_ms 0: whoever looks first knows the time. */
+void slow_start_begin(struct server *, uint64_t now_ms);
+/* True while one of its servers has a slow start. */
+bool slow_start_runs(struct backend *, uint64_t now_ms);
+uint32_t slow_start_weight(const struct server *, uint64_t now_ms);
+
+/* server_admin.c */
+/* Asked, as far as it is for us to say: READY, not ill, not away. */
+bool server_is_fit(const struct server *);
+/* Whether it is shut is known now on every ring, and who waits may go there, soon. */
+void server_tell(struct server *);
+/* With the lock. */
+void server_shut_set(struct server *);
+
 /* pool.c: kept connections. */
+/* On its own ring: a server is shut, or wanted. */
+void yield_run(struct post *);
 void local_server_init(struct local_server *, struct upstream *, struct backend *,
                        struct server *);
 void local_server_drain(struct local_server *);
@@ -114,6 +146,12 @@ void slot_abandon(struct lease *);
 /* True when every server has been away for so long that nobody waits for it any more. */
 bool slot_hopeless(const struct upstream *, const struct backend *);
 bool slot_all_away(const struct backend *);
+/* True when none is READY. */
+bool slot_none_ready(const struct backend *);
+/* True when no server that one request may try (READY, not ejected) is left but these, by index. */
+bool slot_tried_all(const struct backend *, uint64_t tried);
+/* A server is away: when it may be tried, somebody who waits does. */
+void slot_retry_arm(struct upstream *, struct backend *);
 /* True when they are away, and nobody has ever seen one: the configuration is wrong, more likely
  * than that they are being restarted. */
 bool slot_never_there(const struct backend *);
@@ -160,6 +198,10 @@ void lease_again(struct lease *);
 /* balance.c: picks a server that is open; NULL: none is. */
 struct server *balance_pick(struct upstream *, struct backend *, const struct choice *);
 bool balance_may(const struct server *, const struct choice *);
+static inline uint32_t balance_weight(const struct server *server, const struct choice *choice) {
+    return choice->rises ? slow_start_weight(server, choice->now_ms)
+                         : server->weight * SLOW_START_WHOLE;
+}
 /* Requests that run at it, in the whole process. */
 uint64_t balance_load(const struct upstream *, const struct server *);
 /* True when who is stuck to a server is to wait for it where it has no slot free. */

@@ -98,6 +98,15 @@ static void test_numbers(void **state) {
         snprintf(want, sizeof want, "%s: write statuses from 100 to 599, as in 200-299, 304", line);
         lab_line_bad("backend", line, want);
     }
+    static const char *const faults[] = {"yes", "no, reset", "refused", "resets", "5XX", "6xx", "399",
+                                         "302-502"};
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        char line[64], want[160];
+        snprintf(line, sizeof line, "eject = %s", faults[i]);
+        snprintf(want, sizeof want, "%s: write no, or a list of connect, reset, timeout, 5xx and "
+                 "statuses from 400 to 599", line);
+        lab_line_bad("backend", line, want);
+    }
     const char *hash_on = ": write client, path, header:NAME or cookie:NAME";
     static const char *const bad[] = {"ip", "header:", "header", "cookie:a b", "cookie:a;b", "Path"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
