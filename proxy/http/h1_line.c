@@ -9,7 +9,7 @@ enum {
     CHAR_TOKEN = 1,   /* RFC 9110 5.6.2 */
     CHAR_PATH = 2,    /* in a path, as it comes in real life */
     CHAR_QUERY = 4,
-    CHAR_HOST = 8     /* reg-name, but for percent-encoding */
+    CHAR_HOST = 8     /* reg-name, but for percent-encoding and the comma */
 };
 
 #define CHAR_ALL (CHAR_TOKEN | CHAR_PATH | CHAR_QUERY | CHAR_HOST)
@@ -18,10 +18,10 @@ enum {
 /* RFC 3986 allows less in targets; browsers send | and ^ raw in paths, and in queries also ` { } \
  * (the WHATWG URL standard's percent-encode sets). None of them means anything to us. A fragment,
  * quotes, angle brackets and a backslash in the path never come from one. */
-static const uint8_t chars[128] = {
+static const uint8_t chars[256] = {
     ['!'] = CHAR_ALL, ['#'] = CHAR_TOKEN, ['$'] = CHAR_ALL, ['%'] = CHAR_TOKEN | CHAR_URI,
     ['&'] = CHAR_ALL, ['\''] = CHAR_ALL, ['('] = CHAR_URI | CHAR_HOST, [')'] = CHAR_URI | CHAR_HOST,
-    ['*'] = CHAR_ALL, ['+'] = CHAR_ALL, [','] = CHAR_URI | CHAR_HOST, ['-'] = CHAR_ALL,
+    ['*'] = CHAR_ALL, ['+'] = CHAR_ALL, [','] = CHAR_URI, ['-'] = CHAR_ALL,
     ['.'] = CHAR_ALL, ['/'] = CHAR_URI,
     ['0'] = CHAR_ALL, ['1'] = CHAR_ALL, ['2'] = CHAR_ALL, ['3'] = CHAR_ALL, ['4'] = CHAR_ALL,
     ['5'] = CHAR_ALL, ['6'] = CHAR_ALL, ['7'] = CHAR_ALL, ['8'] = CHAR_ALL, ['9'] = CHAR_ALL,
@@ -45,16 +45,16 @@ static const uint8_t chars[128] = {
 };
 
 static bool char_is(char c, uint8_t class) {
-    return (unsigned char)c < 128 && (chars[(unsigned char)c] & class) != 0;
+    return (chars[(unsigned char)c] & class) != 0;
 }
 
 /* How many of the first bytes are of that class. */
 static uint32_t span_of(struct str s, uint8_t class) {
-    uint32_t i = 0;
-    while (i < s.len && char_is(s.p[i], class)) {
-        i++;
+    const char *p = s.p, *end = s.p + s.len;
+    while (p < end && char_is(*p, class)) {
+        p++;
     }
-    return i;
+    return (uint32_t)(p - s.p);
 }
 
 bool h1_token_char(char c) {
@@ -96,20 +96,15 @@ static uint32_t ip_literal(struct str s) {
 /* A registered name or an IPv4 address: its length, 0 when it is none. A comma might stand in one
  * (RFC 3986 3.2.2) and does in none: it is what two Hosts look like that somebody has joined. */
 static uint32_t reg_name(struct str s) {
-    uint32_t i = 0;
-    while (i < s.len && s.p[i] != ':') {
-        if (s.p[i] == '%') {
-            if (s.len - i < 3 || !is_hex(s.p[i + 1]) || !is_hex(s.p[i + 2])) {
-                return 0;
-            }
-            i += 3;
-        } else if (char_is(s.p[i], CHAR_HOST) && s.p[i] != ',') {
-            i++;
-        } else {
+    uint32_t len = span_of(s, CHAR_HOST);
+    while (len < s.len && s.p[len] == '%') {
+        if (s.len - len < 3 || !is_hex(s.p[len + 1]) || !is_hex(s.p[len + 2])) {
             return 0;
         }
+        len += 3;
+        len += span_of(str_from(s, len), CHAR_HOST);
     }
-    return i;
+    return len == s.len || s.p[len] == ':' ? len : 0;
 }
 
 /* No user information; a port may be empty (RFC 3986 3.2.3). */

@@ -36,7 +36,8 @@ bool balance_may(const struct server *server, const struct choice *choice) {
 static bool needs_backups(const struct backend *backend, const struct choice *choice) {
     for (uint32_t i = 0; i < backend->server_count; i++) {
         const struct server *server = &backend->servers[i];
-        if (!server->backup && !is_out(server, choice, SERVER_READY) && atomic_load(&server->away_ms) == 0) {
+        if (!server->backup && !is_out(server, choice, SERVER_READY) &&
+            atomic_load(&server->away_ms) == 0) {
             return false;
         }
     }
