@@ -48,6 +48,7 @@ struct conf_global {
     uint64_t spool_max;        /* bytes */
     const char *secret_file;   /* NULL: none */
     uint32_t secret_file_line;
+    uint32_t retry_budget;     /* percent */
     struct cidr *trusted_proxies;
     uint32_t trusted_proxy_count;
     uint32_t line;             /* of the section; 0: there was none */
@@ -94,7 +95,15 @@ static inline bool conf_has_status(const struct conf_statuses *set, uint32_t sta
            (set->bits[at / 64] >> at % 64 & 1) != 0;
 }
 
-/* What of a server is held against it; none of them: no. */
+static inline bool conf_has_statuses(const struct conf_statuses *set) {
+    uint64_t any = 0;
+    for (unsigned i = 0; i < sizeof set->bits / sizeof *set->bits; i++) {
+        any |= set->bits[i];
+    }
+    return any != 0;
+}
+
+/* Ways in which a server fails a request. */
 struct conf_faults {
     bool connect, reset, timeout;
     struct conf_statuses statuses;
@@ -141,6 +150,8 @@ struct conf_backend {
     uint32_t eject_after;
     uint64_t eject_time_ms, eject_time_max_ms;
     uint64_t slow_start_ms;
+    uint32_t retries;          /* 0: never */
+    struct conf_faults retry_on;
 };
 
 struct conf {

@@ -51,6 +51,7 @@ static void bounds_print(struct text *t, const struct conf_key *key) {
             unit_print(t, units, value);
         } else {
             text_u64(t, value);
+            text_str(t, key->type == TYPE_PERCENT ? STR("%") : STR(""));
         }
     }
 }
@@ -388,6 +389,18 @@ static void type_set_faults(struct load *load, const struct conf_key *key, void 
         return;
     }
     *(struct conf_faults *)member = faults;
+}
+
+static void type_set_percent(struct load *load, const struct conf_key *key, void *member,
+                             struct str text) {
+    char p[BOUNDS_MAX];
+    uint64_t value;
+    struct str number = {text.p, text.len - 1};
+    if (text.p[text.len - 1] != '%' || !is_number(key, number, &value)) {
+        value_error(load, key, text, "write a percentage %s, as in 20%%", bounds(key, p));
+        return;
+    }
+    *(uint32_t *)member = (uint32_t)value;
 }
 
 static void type_set_prefix(struct load *load, const struct conf_key *key, void *member,

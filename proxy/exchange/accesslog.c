@@ -285,13 +285,13 @@ static void text_times(struct text *text, const struct exchange *e) {
     text_str(text, e->backend != NULL ? str_of(e->backend->name) : STR("-"));
     text_str(text, STR(" server="));
     text_str(text, e->lease.server != NULL ? str_of(e->lease.server->name) : STR("-"));
-    text_ms(text, "queue_ms", e->queued_us + e->lease.queued_us);
+    text_ms(text, "queue_ms", e->lease.queued_us);
     text_ms(text, "connect_ms", e->connected_us);
     text_ms(text, "first_ms", e->first_us > e->began_us ? e->first_us - e->began_us : 0);
     text_ms(text, "shield_ms", shielded_us(e, now));
     text_ms(text, "total_ms", now > e->began_us ? now - e->began_us : 0);
     text_str(text, STR(" tries="));
-    text_u64(text, e->lease.tries + (e->retried ? 1u : 0u));
+    text_u64(text, e->lease.tries);
 }
 
 void accesslog_write(struct accesslog *log, const struct exchange *e) {

@@ -31,7 +31,9 @@ struct exchange {
     bool head_sent;                  /* a final head went down */
     bool cut;                        /* the client does not get its whole answer */
     bool local;                      /* up is an answer made here */
-    bool retried, uploading;
+    bool uploading;
+    bool hinted;                     /* an interim head other than 100 went down */
+    uint8_t retries;                 /* times that the request went again */
     uint8_t lost;                    /* enum close_reason: the server broke off, its rest goes on */
     uint16_t status;                 /* that went down; 0: none */
     uint16_t own_status;             /* of an answer made here that is no failure; 0: none */
@@ -50,7 +52,6 @@ struct exchange {
     struct spool *response_spool;    /* mode sync: what the client has not taken yet */
     const struct head *trailers;     /* mode sync: the response's, of a server that is free */
     uint64_t asked_us;               /* when it was ready for a server; 0: never */
-    uint64_t queued_us;              /* in the queue, all tries together */
     struct endpoint client;
     struct str id;                   /* X-Request-ID, in the request's arena */
     uint64_t began_us, first_us;     /* request's first byte; first byte of the response */
@@ -73,6 +74,13 @@ enum step exchange_fail(struct exchange *, enum close_reason);
 
 /* steps.c: asks for a server; fresh: on a new connection. */
 enum step exchange_ask(struct exchange *, bool fresh);
+
+/* retry.c: the request goes again, if it may; else the exchange ends with that failure. */
+enum retry_cause { RETRY_RACE, RETRY_RESET, RETRY_TIMEOUT, RETRY_STATUS };
+enum step retry_lost(struct exchange *);                 /* the server gave no answer, */
+enum step retry_late(struct exchange *);                 /* or has none yet */
+bool retry_wants(struct exchange *, uint16_t status);    /* true: it is not the answer, so */
+enum step retry_unwanted(struct exchange *);
 
 /* shield.c: what a sync server need not wait for. */
 void shield_upload(struct exchange *);                   /* from the spool to the server */

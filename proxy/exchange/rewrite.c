@@ -198,7 +198,7 @@ static void text_duration(struct text *text, const char *name, uint64_t us) {
 static void set_server_timing(const struct exchange *e, struct head *head) {
     uint64_t now = ring_now_us(e->room->ring);
     struct text text = text_in(head->arena, 96);
-    text_duration(&text, "queue", e->queued_us + e->lease.queued_us);
+    text_duration(&text, "queue", e->lease.queued_us);
     text_str(&text, STR(", "));
     text_duration(&text, "app", now - e->lease.ready_us);
     set_field(head, FIELD_SERVER_TIMING, text_done(&text));

@@ -152,47 +152,6 @@ enum step step_request(struct exchange *e) {
 
 /* --- response: until its head is here ----------------------------------------------------- */
 
-/* The server closed a kept connection just as our request came, or was killed before it had an
- * answer. The request goes again, once, on a fresh one, where it may be repeated (RFC 9110 9.2.2)
- * and its body is still there. */
-static bool may_go_again(const struct exchange *e) {
-    return e->up->may_retry && !e->retried &&
-           method_idempotent(e->request->method) &&
-           (e->request_spool != NULL || (e->up->tx_bytes == 0 && e->up->tx.bytes == 0));
-}
-
-/* A server that dies takes its listener with it, yet some moments later: who came back at once
- * would be lost again, and goes no third time. The race of a kept connection is another thing: it
- * shows as soon as the request is there. */
-#define DYING_MS 50u
-#define RACE_MS 20u
-
-static bool server_may_die(const struct exchange *e) {
-    uint64_t gone_ms = (ring_now_us(e->room->ring) - e->moved_us) / 1000;
-    return !e->lease.reused || gone_ms >= RACE_MS;
-}
-
-static enum step response_lost(struct exchange *e) {
-    if (!may_go_again(e)) {
-        return exchange_fail(e, e->up->why);
-    }
-    e->retried = true;
-    e->uploading = e->request->body != BODY_NONE;   /* its end may have gone: it goes again */
-    stats_add(ring_stats(e->room->ring), STAT_RETRIED, 1);
-    e->queued_us += e->lease.queued_us;
-    bool dying = server_may_die(e);
-    lease_end(&e->lease, e->up->why);
-    e->up = NULL;
-    shield_rewind(e);
-    timer_cancel(e->room->ring, &e->timer);
-    if (!dying) {
-        return exchange_ask(e, true);
-    }
-    e->late = false;
-    timer_arm(e->room->ring, &e->timer, DYING_MS);
-    return STEP_lease;
-}
-
 /* Time runs from the last byte that went up: a long upload is not a slow server. */
 static bool response_is_late(struct exchange *e) {
     if (!e->late) {
@@ -214,6 +173,9 @@ static bool response_is_late(struct exchange *e) {
 static enum step response_head(struct exchange *e) {
     struct head *head = stream_take_head(e->up);
     lease_answered(&e->lease, head->status);
+    if (e->backend->retry_statuses && retry_wants(e, head->status)) {
+        return retry_unwanted(e);
+    }
     if (e->first_us == 0) {
         e->first_us = ring_now_us(e->room->ring);
     }
@@ -224,6 +186,7 @@ static enum step response_head(struct exchange *e) {
     e->down->ops->send_head(e->down, head);
     if (head->status < 200 && head->status != 101) {
         e->request->expect_continue = e->request->expect_continue && head->status != 100;
+        e->hinted = e->hinted || head->status != 100;
         e->up->ops->pull(e->up);   /* interim: the final one is still to come */
         return STEP_response;
     }
@@ -236,7 +199,9 @@ static enum step response_head(struct exchange *e) {
 }
 
 enum step step_response(struct exchange *e) {
-    relay_request(e);
+    if (e->uploading && (e->up->ready & STREAM_LOST) == 0) {
+        relay_request(e);   /* else it would be lost as well, and another server may want it */
+    }
     if (e->request_spool != NULL && e->request_spool->why != CLOSE_NONE) {
         return exchange_fail(e, (enum close_reason)e->request_spool->why);
     }
@@ -247,10 +212,10 @@ enum step step_response(struct exchange *e) {
         }
     }
     if ((e->up->ready & STREAM_LOST) != 0) {
-        return response_lost(e);
+        return retry_lost(e);
     }
     if (response_is_late(e)) {
-        return exchange_fail(e, CLOSE_RESPONSE_TIMEOUT);
+        return retry_late(e);
     }
     return STEP_response;
 }

@@ -219,6 +219,7 @@ static void up_ended(struct h1_up *s) {
     } else if (nothing) {
         /* A kept connection was closed while our request was on its way, or the server died. */
         stream->may_retry = true;
+        stream->unsent = wire_sent_none(s->wire);
         stream_lost(s->http, stream, CLOSE_BACKEND_CLOSED);
     } else {
         stream_lost(s->http, stream, CLOSE_BACKEND_CUT);
@@ -414,6 +415,7 @@ static struct stream *up_open(struct session *session, struct task *owner) {
     }
     stream_init(&st->stream, s->http, &up_stream_ops, s->limits, owner);
     st->session = s;
+    s->wire->sent = false;
     st->interim_count = 0;
     st->switching = st->keep = false;
     st->upgrade = STR("");

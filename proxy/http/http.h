@@ -199,6 +199,7 @@ struct stream {
     uint8_t why;                 /* enum close_reason, with STREAM_LOST */
     uint8_t refusal;             /* enum refusal, with STREAM_LOST: what was wrong */
     bool may_retry;              /* up, LOST: no byte of a response came */
+    bool unsent;                 /* may_retry: and provably none of the request has left */
     bool tx_end;                 /* set by the owner: what is in tx is the last */
     bool tell_sent;              /* set by the owner: wake me with SENT (default: yes) */
     bool rx_ended;               /* END was set at some time */

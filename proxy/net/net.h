@@ -194,6 +194,7 @@ struct wire {
     bool plain;                       /* TLS was due and plain HTTP came: PLAIN was told */
     bool fin_wanted, fin_sent, end_sent, end_told, close_sent;
     bool tx_failed;                   /* no memory for a sender */
+    bool sent;                        /* the kernel took bytes; the owner may clear it */
     bool tx_reset;                    /* a send took the error of a reset */
     bool tls_waits;                   /* plain bytes may wait in tls though cipher is empty */
     uint32_t lingered;                /* bytes that came in WIRE_ENDING */
@@ -242,6 +243,9 @@ uint32_t wire_room(struct wire *);
 void wire_push(struct wire *);
 /* True when nothing waits in tx or is on its way. */
 bool wire_flushed(const struct wire *);
+/* True when the kernel has taken no byte since the owner cleared `sent`, and none is on its way to
+ * it: of a wire that is lost the peer has seen nothing more then. */
+bool wire_sent_none(const struct wire *);
 /* The owner will send no more: FIN (and close_notify) after what is in tx; reading goes on. */
 void wire_finish(struct wire *);
 /* Sends what is in tx, then FIN, reads and drops until the peer's FIN, linger_ms or 16 MiB (so that

@@ -65,6 +65,10 @@ uint32_t wire_room(struct wire *w) {
     return w->sender != NULL ? bufq_ask(&w->sender->tx) : w->limits->tx_mark;
 }
 
+bool wire_sent_none(const struct wire *w) {
+    return !w->sent && (w->sender == NULL || op_idle(&w->sender->op));
+}
+
 bool wire_flushed(const struct wire *w) {
     const struct sender *s = w->sender;
     bool empty = s == NULL || (s->tx.bytes == 0 && s->sending.bytes == 0);

@@ -258,6 +258,7 @@ void wire_tx_done(struct op *op, int res, struct seg *seg, bool armed) {
     }
     list_remove(&s->link);
     if (res >= 0) {
+        w->sent = true;
         send_went(s, (uint32_t)res);
     }
     if (res == -ENOMEM || res == -ENOBUFS) {

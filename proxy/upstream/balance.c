@@ -20,15 +20,18 @@ uint32_t upstream_random(struct upstream *room, uint32_t below) {
  * may have been given. */
 static bool is_out(const struct server *server, const struct choice *choice,
                    enum server_admin most) {
-    bool was_tried = server->index < LEASE_TRIES_MAX &&
-                     (choice->tried >> server->index & 1) != 0;
+    bool was_tried = choice->tried != 0 && (choice->tried & server_bit(server)) != 0;
     bool ill = atomic_load_explicit(&server->ill, memory_order_relaxed) && !choice->all_ill;
     return was_tried || ill ||
            atomic_load_explicit(&server->admin, memory_order_relaxed) > most;
 }
 
+static bool is_avoided(const struct server *server, const struct choice *choice) {
+    return choice->avoid != 0 && (choice->avoid & server_bit(server)) != 0;
+}
+
 bool balance_may(const struct server *server, const struct choice *choice) {
-    return !is_out(server, choice, SERVER_READY) && server != choice->avoid &&
+    return !is_out(server, choice, SERVER_READY) && !is_avoided(server, choice) &&
            server->backup == choice->backups && server_is_open(server, choice->now_ms);
 }
 
@@ -133,7 +136,7 @@ static bool all_ill(const struct backend *backend) {
 
 /* For those that are stuck to it, who stay with a server that drains. */
 static bool is_fit(const struct server *server, const struct choice *choice) {
-    return !is_out(server, choice, SERVER_DRAIN) && server != choice->avoid;
+    return !is_out(server, choice, SERVER_DRAIN) && !is_avoided(server, choice);
 }
 
 bool balance_sticks(const struct backend *backend, const struct choice *wanted) {
@@ -153,6 +156,19 @@ static struct server *pick(struct upstream *room, struct backend *backend,
         [CONF_BALANCE_HASH] = balance_hash,
     };
     return picks[backend->balance](room, backend, choice);
+}
+
+/* One that was not to be avoided is there, and only busy: it is better waited for. */
+static bool others_are_busy(const struct backend *backend, const struct choice *choice) {
+    struct choice rest = *choice;
+    rest.tried |= rest.avoid;
+    return !needs_backups(backend, &rest);
+}
+
+bool upstream_has_other(const struct backend *backend, uint64_t avoid) {
+    struct choice choice = {.avoid = avoid,
+                            .all_ill = backend->checking.what != NULL && all_ill(backend)};
+    return others_are_busy(backend, &choice);
 }
 
 struct server *balance_pick(struct upstream *room, struct backend *backend,
@@ -177,9 +193,14 @@ struct server *balance_pick(struct upstream *room, struct backend *backend,
             choice.backups = true;
             server = pick(room, backend, &choice);
         }
-        if (server != NULL || (choice.avoid == NULL && !eject_lift(backend, choice.now_ms))) {
+        if (server != NULL) {
             return server;
         }
-        choice.avoid = NULL;
+        bool over = choice.avoid != 0 ? others_are_busy(backend, &choice)
+                                      : !eject_lift(backend, choice.now_ms);
+        if (over) {
+            return NULL;
+        }
+        choice.avoid = 0;
     }
 }

@@ -154,16 +154,20 @@ static bool lease_tried_all(const struct lease *lease) {
 }
 
 /* One that has a slot for it now; NULL: none. Who comes when others wait goes behind them. */
-static struct server *lease_pick(struct lease *lease, const struct server *avoid) {
+static struct server *lease_pick(struct lease *lease) {
     bool first = lease->tries == lease->tries_before;
     bool others_wait = atomic_load(&slot_queue(lease)->waiting) > 0;
     if (lease_tried_all(lease) || (first && others_wait)) {
         return NULL;
     }
-    struct choice choice = {.tried = lease->tried, .avoid = avoid, .key = lease->key,
+    struct choice choice = {.tried = lease->tried, .avoid = lease->avoid, .key = lease->key,
                             .stuck = lease->stuck};
     struct server *server = slot_take(lease->room, lease->backend, choice, &lease->trial);
-    return server != NULL ? server : lease_rob(lease);
+    server = server != NULL ? server : lease_rob(lease);
+    if (!first && server != NULL) {
+        stats_add(ring_stats(lease->room->ring), STAT_RETRIED_CONNECT, 1);
+    }
+    return server;
 }
 
 /* It has tried all, and none is there; or others have. */
@@ -207,10 +211,9 @@ static bool lease_wait(struct lease *lease, enum close_reason last) {
 
 /* To `server`, of which it has a slot, or to the next one (NULL), as far as can be without
  * waiting. */
-static void lease_next(struct lease *lease, struct server *server, const struct server *avoid,
-                       enum close_reason last) {
+static void lease_next(struct lease *lease, struct server *server, enum close_reason last) {
     for (;; server = NULL) {
-        server = server != NULL ? server : lease_pick(lease, avoid);
+        server = server != NULL ? server : lease_pick(lease);
         if (server == NULL) {
             if (lease_wait(lease, last)) {
                 return;
@@ -222,19 +225,26 @@ static void lease_next(struct lease *lease, struct server *server, const struct 
         lease->tries++;
         /* Should the server be away: it was here before those that wait, and only so many are. */
         lease->parked = lease->parked || server->slots != 0;
-        if (server->index < LEASE_TRIES_MAX) {
-            lease->tried |= (uint64_t)1 << server->index;
-        }
+        lease->tried |= server_bit(server);
         count_request(lease, 1);
         last = lease_connect(lease);
         if (last == CLOSE_NONE) {
             return;
         }
         lease_missed(lease, last);
-        if (lease_lacks(last)) {
+        if (lease_lacks(last) || !lease->backend->retry_on.connect) {
             lease_fail(lease, last);
             return;
         }
+    }
+}
+
+/* After a connection that failed. */
+static void lease_elsewhere(struct lease *lease, enum close_reason why) {
+    if (lease->backend->retry_on.connect) {
+        lease_next(lease, NULL, why);
+    } else {
+        lease_fail(lease, why);
     }
 }
 
@@ -251,7 +261,7 @@ void lease_again(struct lease *lease) {
         if (lease_lacks(why)) {
             lease_fail(lease, why);
         } else {
-            lease_next(lease, NULL, NULL, why);
+            lease_elsewhere(lease, why);
         }
     }
     lease_tell(lease);
@@ -277,7 +287,7 @@ static void lease_dialed_run(struct task *task) {
         lease->session = NULL;
         lease_leave(lease, session);
         lease_missed(lease, why);
-        lease_next(lease, NULL, NULL, why);
+        lease_elsewhere(lease, why);
     }
     lease_tell(lease);
 }
@@ -298,7 +308,7 @@ void lease_granted(struct lease *lease, struct server *server) {
     if (server == NULL) {
         lease_fail(lease, CLOSE_QUEUE_FULL);
     } else {
-        lease_next(lease, server, NULL, CLOSE_NONE);
+        lease_next(lease, server, CLOSE_NONE);
     }
     lease_tell(lease);
 }
@@ -308,7 +318,7 @@ void lease_moved(struct lease *lease) {
     lease->stuck = NULL;
     lease->tried = 0;
     lease->tries_before = lease->tries;
-    lease_next(lease, NULL, NULL, CLOSE_NO_SERVER);
+    lease_next(lease, NULL, CLOSE_NO_SERVER);
     lease_tell(lease);
 }
 
@@ -321,17 +331,20 @@ void lease_expired(struct lease *lease) {
 void lease_ask(struct lease *lease, struct upstream *room, struct backend *backend,
                const struct pick *pick, struct task *owner) {
     ensure_magic(room, UPSTREAM_MAGIC);
+    uint32_t tries = lease->tries;
+    uint64_t avoid = lease->avoid, queued_us = lease->queued_us;
     *lease = (struct lease){.room = room, .backend = backend, .owner = owner, .told = pick->told,
                             .client = pick->client, .key = pick->key, .fresh = pick->fresh,
-                            .parked = pick->fresh,
+                            .parked = pick->fresh, .avoid = avoid, .tries = tries,
+                            .tries_before = tries, .queued_us = queued_us,
                             .stuck = pick->stuck};
-    if (pick->avoid != NULL && pick->avoid == pick->stuck) {
+    if (pick->stuck != NULL && (avoid & server_bit(pick->stuck)) != 0) {
         lease->stuck = NULL;   /* nor is it waited for */
     }
-    lease->asked_us = ring_now_us(room->ring);
+    lease->asked_us = ring_now_us(room->ring) - queued_us;
     task_init(&lease->dialed, lease_dialed_run);
     room->leases++;
-    lease_next(lease, NULL, pick->avoid, CLOSE_NO_SERVER);
+    lease_next(lease, NULL, CLOSE_NO_SERVER);
 }
 
 /* --- The end ------------------------------------------------------------------------------ */
@@ -407,6 +420,7 @@ void upstream_init(struct upstream *room, struct http *http, struct registry *re
         }
     }
     slot_init(room);
+    budget_join(room);
     orphans_init(room);
     health_init(room);
 }
@@ -444,6 +458,7 @@ void upstream_fini(struct upstream *room) {
     ensure(room->leases == 0);
     orphans_kill(room);
     health_fini(room);
+    budget_leave(room);
     each_server(room, local_server_fini);
     slot_fini(room);
     pool_fini(&room->orphans);

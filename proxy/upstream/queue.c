@@ -142,6 +142,18 @@ struct queue_place *queue_next(const struct queue *q) {
     return container_of(list_first(&line->waiting), struct queue_place, link);
 }
 
+struct queue_place *queue_after(const struct queue *q, const struct queue_place *place) {
+    const struct queue_line *line = place->line;
+    if (place->link.next != &line->waiting) {
+        return container_of(place->link.next, struct queue_place, link);
+    }
+    if (line->turn.next == &q->turns) {
+        return NULL;
+    }
+    line = container_of(line->turn.next, struct queue_line, turn);
+    return container_of(list_first(&line->waiting), struct queue_place, link);
+}
+
 void queue_serve(struct queue *q, struct queue_place *place) {
     struct queue_line *line = place->line;
     list_remove(&line->turn);

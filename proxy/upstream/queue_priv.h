@@ -51,6 +51,8 @@ bool queue_return(struct queue *, struct queue_place *, const struct endpoint *c
 /* Who is next; NULL: nobody. It stays until queue_serve, which also passes the turn on. */
 struct queue_place *queue_next(const struct queue *);
 void queue_serve(struct queue *, struct queue_place *);
+/* Who comes behind that one, as things stand. */
+struct queue_place *queue_after(const struct queue *, const struct queue_place *);
 /* One goes without having been served; its line keeps its turn. */
 void queue_leave(struct queue *, struct queue_place *);
 

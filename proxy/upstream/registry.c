@@ -83,6 +83,7 @@ static void backend_init(struct backend *backend, uint32_t index, const struct c
         .keepalive_ms = (uint32_t)conf->keepalive_timeout_ms,
         .queue_ms = (uint32_t)conf->queue_timeout_ms,
         .request_memory = conf->request_memory,
+        .retries = conf->retries,
         /* response_max is what waits in all. */
         .response_memory = conf->response_memory < conf->response_max ? conf->response_memory
                                                                       : conf->response_max,
@@ -99,6 +100,10 @@ static void backend_init(struct backend *backend, uint32_t index, const struct c
         .ring_count = ring_count,
         .queue = mem_zero(sizeof *backend->queue),
     };
+    if (conf->retries > 0) {
+        backend->retry_on = conf->retry_on;
+        backend->retry_statuses = conf_has_statuses(&conf->retry_on.statuses);
+    }
     backend->hash_on = conf_hash_on(str_of(backend->hash_on_text));
     checking_init(&backend->checking, conf);
     pthread_mutex_init(&backend->verdicts, NULL);
@@ -120,6 +125,7 @@ struct registry *registry_new(const struct conf *conf, uint32_t ring_count) {
     struct registry *registry = mem_zero(sizeof *registry);
     registry->ring_count = ring_count;
     registry->backend_count = conf->backend_count;
+    registry->budget = budget_new(conf->global.retry_budget, ring_count);
     registry->backends = mem_zero(conf->backend_count * sizeof *registry->backends);
     for (uint32_t i = 0; i < conf->backend_count; i++) {
         backend_init(&registry->backends[i], i, &conf->backends[i], ring_count);
@@ -152,6 +158,7 @@ void registry_free(struct registry *registry) {
         mem_free(backend->checking.what);
         mem_free(backend->checking.host);
     }
+    budget_free(registry->budget);
     mem_free(registry->backends);
     mem_free(registry);
 }

@@ -8,6 +8,9 @@
 /* One that was away for longer is not the process that it was, and has its slow start. */
 #define AWAY_COLD_MS 2000u
 
+/* How long a request waits for other servers than those that have failed it. */
+#define AVOIDS_MS 5000u
+
 /* --- Servers that are away ---------------------------------------------------------------- */
 
 bool server_is_there(const struct server *server) {
@@ -172,8 +175,8 @@ struct server *slot_take(struct upstream *room, struct backend *backend, struct 
             return server;
         }
         /* Another ring was faster. */
-        if (server != choice.stuck && server->index < LEASE_TRIES_MAX) {
-            choice.tried |= (uint64_t)1 << server->index;
+        if (server != choice.stuck) {
+            choice.tried |= server_bit(server);
         }
     }
     return NULL;
@@ -250,19 +253,29 @@ static void waiter_grant(struct waiter *waiter, struct list_node *served) {
     list_append(served, &waiter->granted);
 }
 
+/* So many that avoid the servers with free slots are passed by, each time. */
+#define PASSED_MAX 16u
+
 /* Those that may go anywhere. */
 static void serve_any(struct upstream *room, struct backend *backend, struct list_node *served) {
     struct queue *queue = backend->queue;
     pthread_mutex_lock(&queue->lock);
-    for (struct queue_place *place; (place = queue_next(queue)) != NULL;) {
+    uint32_t passed = 0;
+    struct queue_place *place = queue_next(queue);
+    while (place != NULL && passed < PASSED_MAX) {
         struct waiter *waiter = waiter_at(place);
-        waiter->server = slot_take(room, backend, (struct choice){.key = waiter->key},
-                                   &waiter->trial);
-        if (waiter->server == NULL) {
+        struct choice choice = {.key = waiter->key, .avoid = waiter->avoid};
+        waiter->server = slot_take(room, backend, choice, &waiter->trial);
+        if (waiter->server != NULL) {
+            atomic_store_explicit(&waiter->server->owes, true, memory_order_relaxed);
+            waiter_grant(waiter, served);
+            place = queue_next(queue);
+        } else if (waiter->avoid != 0) {
+            passed++;   /* what it avoids may be just right for those behind it */
+            place = queue_after(queue, place);
+        } else {
             break;
         }
-        atomic_store_explicit(&waiter->server->owes, true, memory_order_relaxed);
-        waiter_grant(waiter, served);
     }
     pthread_mutex_unlock(&queue->lock);
 }
@@ -340,8 +353,21 @@ static uint64_t patience_left_ms(const struct lease *lease) {
     return left < away ? left : away;
 }
 
+/* The others have been busy for long, or for as long as it may wait: then it may as well go where
+ * it failed. */
+static void avoids_no_more(struct lease *lease) {
+    struct queue *queue = lease->waiter->queue;
+    pthread_mutex_lock(&queue->lock);
+    lease->waiter->avoid = 0;
+    pthread_mutex_unlock(&queue->lock);
+    slot_serve(lease->room, lease->backend);
+}
+
 static void patience_fired(struct timer *timer) {
     struct lease *lease = container_of(timer, struct lease, patience);
+    if (lease->waiter->avoid != 0) {
+        avoids_no_more(lease);
+    }
     uint64_t left_ms = patience_left_ms(lease);
     if (left_ms > 0) {   /* a server that was away has come back */
         timer_arm(lease->room->ring, &lease->patience, left_ms);
@@ -351,8 +377,10 @@ static void patience_fired(struct timer *timer) {
 }
 
 static void patience_arm(struct lease *lease) {
+    uint64_t left_ms = patience_left_ms(lease);
+    bool sooner = lease->avoid != 0 && left_ms > AVOIDS_MS;
     timer_init(&lease->patience, patience_fired);
-    timer_arm(lease->room->ring, &lease->patience, patience_left_ms(lease));
+    timer_arm(lease->room->ring, &lease->patience, sooner ? AVOIDS_MS : left_ms);
 }
 
 /* Stands in line. False: there is no room. */
@@ -388,6 +416,7 @@ enum close_reason slot_wait(struct lease *lease) {
     }
     *waiter = (struct waiter){.post.run = waiter_run, .room = room, .backend = backend,
                               .lease = lease, .queue = slot_queue(lease), .key = lease->key,
+                              .avoid = lease->avoid,
                               .state = WAITER_QUEUED};
     if (!waiter_join(waiter)) {
         pool_put(&room->waiters, waiter);

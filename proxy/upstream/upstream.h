@@ -97,6 +97,9 @@ struct backend {
     uint32_t keepalive_max, keepalive_ms;
     uint32_t queue_ms;                       /* the longest wait */
     uint64_t request_memory, response_memory, response_max;   /* bytes; mode sync */
+    uint32_t retries;
+    struct conf_faults retry_on;             /* nothing where retries is 0 */
+    bool retry_statuses;                     /* it has some */
     bool server_timing;
     bool shields;                            /* mode sync: a worker waits for no client */
     bool lengths;                            /* a server must know how long a body is (uwsgi) */
@@ -113,6 +116,7 @@ struct backend {
 
 struct registry {
     struct backend *backends;
+    struct budget *budget;                   /* of requests that go again */
     uint32_t backend_count, ring_count;
 };
 
@@ -184,6 +188,10 @@ void upstream_fini(struct upstream *);       /* every lease must have ended */
 enum lease_state { LEASE_NONE, LEASE_WAITING, LEASE_READY, LEASE_FAILED };
 
 #define LEASE_TRIES_MAX 64
+/* Its place in a set of servers; those past the first 64 have none. */
+static inline uint64_t server_bit(const struct server *server) {
+    return server->index < LEASE_TRIES_MAX ? (uint64_t)1 << server->index : 0;
+}
 
 struct lease {
     uint8_t state;                  /* enum lease_state */
@@ -207,11 +215,15 @@ struct lease {
     uint64_t key;                   /* of its pick */
     const struct server *stuck;     /* of its pick, as long as it is there */
     uint64_t tried;                 /* servers that refused this request, by index (first 64) */
+    uint64_t avoid;                 /* its owner's: servers to go to only if no other is there, by
+                                       index (first 64); one that is but busy is waited
+                                       for, up to five seconds */
     uint32_t tries, tries_before;   /* all; those before its last wait in the queue */
     struct waiter *waiter;          /* while it waits for a slot */
     struct endpoint client;         /* whose turn it takes in the queue */
     struct timer patience;          /* queue_timeout */
-    uint64_t asked_us, ready_us;
+    uint64_t asked_us;              /* less what it had waited for slots before */
+    uint64_t ready_us;
     uint64_t went_us;               /* when its server was picked */
     uint64_t queued_us;             /* how long it has waited for slots, so far */
     uint64_t ended_us;              /* when its server was done with it; 0: not yet */
@@ -227,20 +239,23 @@ struct client_told {
 /* What the request asks for. */
 struct pick {
     bool fresh;                     /* not on a kept-alive connection: the second try of a race */
-    struct server *avoid;           /* NULL, or a server to take only if there is no other */
     const struct client_told *told; /* NULL: of nobody. Outlives the lease's waiting */
     struct endpoint client;         /* who asks: the queue is fair between clients */
     uint64_t key;                   /* balance = hash: equal keys go to the same server */
     const struct server *stuck;     /* NULL, or the only one to take as long as it is there: its
-                                       slot is waited for. avoid goes before it */
+                                       slot is waited for. What the lease avoids goes
+                                       before it */
 };
 
 /* Asks for a slot of one of the backend's servers, and a connection to it. On return the state is
  * READY (a kept connection; never at a server with send_proxy), FAILED (why), or WAITING: then
  * owner is woken when it is one of the others. Refused and late connections are tried at the other
- * servers, each once; where all refuse (they are being restarted) the request waits in the queue,
- * too, for one to be back. Where no descriptor is left to dial with, idle connections of this ring
- * are closed, to whichever server, and it is tried again; its slot stays its own meanwhile. */
+ * servers, each once, where retry_on says so; where all refuse (they are being restarted) the
+ * request waits in the queue, too, for one to be back. Where no descriptor is left to dial with,
+ * idle connections of this ring are closed, to whichever server, and it is tried again; its slot
+ * stays its own meanwhile. A lease is zeroed before it is asked for first. One that has ended may
+ * be asked for again: it goes on counting its tries and its wait, which has one queue_timeout, and
+ * avoids what it avoids. */
 void lease_ask(struct lease *, struct upstream *, struct backend *, const struct pick *,
                struct task *owner);
 /* READY: a head of the response is here. A lease that ends without a final one (or 101) is held
@@ -267,5 +282,12 @@ static inline void lease_answered(struct lease *lease, uint32_t status) {
         eject_answered(lease, status);
     }
 }
+
+/* --- Requests that go again --------------------------------------------------------------- */
+
+/* True when a server is there, busy or not, that is none of these. */
+bool upstream_has_other(const struct backend *, uint64_t avoid);
+/* True when one more request may go again: that is one of so many. */
+bool upstream_affords_retry(struct upstream *);
 
 #endif

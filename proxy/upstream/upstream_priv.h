@@ -35,7 +35,7 @@ enum waiter_state { WAITER_QUEUED, WAITER_GRANTED };
 /* Who may be picked, and by what. */
 struct choice {
     uint64_t tried;                 /* not these, by index (first 64) */
-    const struct server *avoid;     /* nor this one, if there is another */
+    uint64_t avoid;                 /* nor these, if there is another */
     uint64_t key;                   /* balance = hash */
     const struct server *stuck;     /* NULL, or this one alone as long as it is there */
     uint64_t now_ms;                /* set by slot_take */
@@ -53,7 +53,7 @@ struct waiter {
     struct lease *lease;            /* its ring's; NULL: given up */
     struct queue *queue;            /* the backend's, or that of the server it is stuck to */
     struct server *server;          /* GRANTED: where it has a slot; NULL: it had to yield */
-    uint64_t key;                   /* of its lease */
+    uint64_t key, avoid;            /* of its lease */
     bool moved;                     /* GRANTED, no slot: the server that it was stuck to is not
                                        there any more */
     uint8_t state;                  /* enum waiter_state */
@@ -171,6 +171,12 @@ void lease_put_back(struct lease *, enum close_reason why);
 /* The PROXY header that a server is to get; empty: none. told NULL: the connection is our own. */
 struct str server_preface(const struct server *, const struct client_told *told,
                           uint8_t to[PROXYPROTO_WRITE_MAX]);
+
+/* budget.c: requests that may go again, of the whole process; each ring that runs has joined. */
+struct budget *budget_new(uint32_t percent, uint32_t ring_count);
+void budget_free(struct budget *);
+void budget_join(struct upstream *);
+void budget_leave(struct upstream *);
 
 /* health.c: the checks of this ring's servers. */
 void health_init(struct upstream *);

@@ -276,7 +276,7 @@ static void who_is_avoided(void **state) {
     begin("hash", even, 2);
     for (uint32_t key = 0; key < 100; key++) {
         struct server *home = pick(0, key);
-        struct choice choice = {.key = key, .avoid = home, .now_ms = 1};
+        struct choice choice = {.key = key, .avoid = server_bit(home), .now_ms = 1};
         assert_ptr_not_equal(balance_pick(scene.room, scene.backend, &choice), home);
         choice.tried = (uint64_t)1 << (1 - home->index);
         assert_ptr_equal(balance_pick(scene.room, scene.backend, &choice), home);
@@ -302,9 +302,9 @@ static void who_is_stuck(void **state) {
             choice.tried = (uint64_t)1 << i;
             assert_ptr_not_equal(balance_pick(scene.room, scene.backend, &choice), &servers[i]);
             choice.tried = 0;
-            choice.avoid = &servers[i];
+            choice.avoid = server_bit(&servers[i]);
             assert_ptr_not_equal(balance_pick(scene.room, scene.backend, &choice), &servers[i]);
-            choice.avoid = NULL;
+            choice.avoid = 0;
             atomic_store(&servers[i].ill, true);
             assert_ptr_not_equal(balance_pick(scene.room, scene.backend, &choice), &servers[i]);
             assert_false(balance_sticks(scene.backend, &choice));
@@ -323,7 +323,7 @@ static void who_is_stuck(void **state) {
     atomic_store(&scene.backend->servers[0].used, 1);
     assert_null(balance_pick(scene.room, scene.backend, &choice));
     assert_true(balance_sticks(scene.backend, &choice));
-    choice.avoid = choice.stuck;
+    choice.avoid = server_bit(choice.stuck);
     assert_ptr_equal(balance_pick(scene.room, scene.backend, &choice), &scene.backend->servers[1]);
     atomic_store(&scene.backend->servers[0].used, 0);
     end();

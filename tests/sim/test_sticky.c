@@ -269,11 +269,11 @@ static void it_waits_for_none_that_it_avoids(void **state) {
     struct upstream *room = &scene.lab.workers[0].upstream;
     struct backend *backend = &room->registry->backends[0];
     struct server *home = &backend->servers[0], *other = &backend->servers[1];
-    struct lease lease;
+    struct lease lease = {.avoid = server_bit(home)};
     struct task owner;
     task_init(&owner, woken);
     assert_true(slot_take_of(home) && slot_take_of(other));
-    struct pick pick = {.stuck = home, .avoid = home};
+    struct pick pick = {.stuck = home};
     lease_ask(&lease, room, backend, &pick, &owner);
     assert_int_equal(lease.state, LEASE_WAITING);
     slot_give(room, backend, other);

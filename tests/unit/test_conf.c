@@ -158,6 +158,28 @@ static void test_defaults(void **state) {
     assert_int_equal(b->keepalive_timeout_ms, 1500);
     assert_int_equal(b->weight, 1);
     assert_int_equal(b->servers[0].weight, 1);
+    assert_int_equal(b->retries, 1);
+    assert_true(b->retry_on.connect && b->retry_on.reset && !b->retry_on.timeout);
+    assert_false(conf_has_statuses(&b->retry_on.statuses));
+    assert_int_equal(conf->global.retry_budget, 20);
+    conf_free(conf);
+}
+
+static void test_faults(void **state) {
+    (void)state;
+    struct conf *conf = lab_line_good("backend", "retry_on = timeout, 5xx, 429, 401-403");
+    const struct conf_faults *on = &conf->backends[0].retry_on;
+    assert_true(!on->connect && !on->reset && on->timeout);
+    assert_true(conf_has_status(&on->statuses, 500) && conf_has_status(&on->statuses, 599));
+    assert_true(conf_has_status(&on->statuses, 429) && conf_has_status(&on->statuses, 402));
+    assert_false(conf_has_status(&on->statuses, 499) || conf_has_status(&on->statuses, 404));
+    conf_free(conf);
+    conf = lab_line_good("backend", "retry_on = no");
+    on = &conf->backends[0].retry_on;
+    assert_false(on->connect || on->reset || on->timeout || conf_has_statuses(&on->statuses));
+    conf_free(conf);
+    conf = lab_line_good("global", "retry_budget = 0%");
+    assert_int_equal(conf->global.retry_budget, 0);
     conf_free(conf);
 }
 
@@ -327,6 +349,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_example), cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_numbers), cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_faults),
         cmocka_unit_test(test_binds),   cmocka_unit_test(test_reached),
         cmocka_unit_test(test_flags),   cmocka_unit_test(test_file),
     };

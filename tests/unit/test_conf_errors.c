@@ -107,6 +107,16 @@ static void test_numbers(void **state) {
                  "statuses from 400 to 599", line);
         lab_line_bad("backend", line, want);
     }
+    lab_line_bad("backend", "retry_on = refused", "retry_on = refused: write no, or a list of "
+                 "connect, reset, timeout, 5xx and statuses from 400 to 599");
+    static const char *const percents[] = {"20", "101%", "%", "-1%", "2.5%", "20 %"};
+    for (size_t i = 0; i < sizeof percents / sizeof *percents; i++) {
+        char line[64], want[128];
+        snprintf(line, sizeof line, "retry_budget = %s", percents[i]);
+        snprintf(want, sizeof want, "%s: write a percentage from 0%% to 100%%, as in 20%%", line);
+        lab_line_bad("global", line, want);
+    }
+    lab_line_bad("backend", "retries = 11", "retries = 11: write a number from 0 to 10");
     const char *hash_on = ": write client, path, header:NAME or cookie:NAME";
     static const char *const bad[] = {"ip", "header:", "header", "cookie:a b", "cookie:a;b", "Path"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

@@ -67,6 +67,25 @@ static void one_client_in_order(void **state) {
     end();
 }
 
+/* All that wait, from the first on, without serving them: each once. */
+static void one_after_the_other(void **state) {
+    (void)state;
+    begin(100);
+    for (uint32_t i = 0; i < 12; i++) {
+        joins(i, i % 3);
+    }
+    static const uint32_t order[] = {0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11};
+    struct queue_place *place = queue_next(&queue);
+    for (uint32_t i = 0; i < 12; i++) {
+        assert_ptr_equal(place, &places[order[i]]);
+        place = queue_after(&queue, place);
+    }
+    assert_null(place);
+    queue_serve(&queue, &places[9]);   /* and whoever it is may be served */
+    SERVED(1, 2, 0, 4, 5, 3, 7, 8, 6, 10, 11);
+    end();
+}
+
 static void many_clients_in_order(void **state) {
     (void)state;
     begin(100);
@@ -258,6 +277,7 @@ static void like_a_model(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_client_in_order),
+        cmocka_unit_test(one_after_the_other),
         cmocka_unit_test(many_clients_in_order),
         cmocka_unit_test(a_flood_lets_others_in_turn),
         cmocka_unit_test(the_longest_yields_to_others),

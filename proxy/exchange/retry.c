@@ -1,0 +1,96 @@
+/* A request that goes again: after what, whether it may, and where. */
+#include "exchange/exchange_priv.h"
+
+/* A server that dies takes its listener with it, yet some moments later: who came back at once
+ * would be lost again. The race of a kept connection is another thing: it shows as soon as the
+ * request is there, and says nothing of the server. */
+#define PAUSE_MS 50u
+#define RACE_MS 20u
+
+static const enum stats_counter counter_of[] = {
+    [RETRY_RESET] = STAT_RETRIED_RESET,
+    [RETRY_TIMEOUT] = STAT_RETRIED_TIMEOUT,
+    [RETRY_STATUS] = STAT_RETRIED_STATUS,
+};
+
+static bool is_race(const struct exchange *e) {
+    uint64_t gone_ms = (ring_now_us(e->room->ring) - e->moved_us) / 1000;
+    return e->lease.reused && gone_ms < RACE_MS;
+}
+
+/* What was streamed is gone. */
+static bool has_body(const struct exchange *e) {
+    return e->request_spool != NULL || (e->up->tx_bytes == 0 && e->up->tx.bytes == 0);
+}
+
+/* A server may have done what it was asked, whatever it says or does not say: only what may be done
+ * twice is asked again (RFC 9110 9.2.2), or what it has never seen. */
+static bool may_repeat(const struct exchange *e) {
+    return e->retries < e->backend->retries && !e->hinted && has_body(e) &&
+           (method_idempotent(e->request->method) || e->up->unsent);
+}
+
+/* A race is no reason to leave the server that the request belongs to. Others are as good, and one
+ * that has begun to fail looks the same on its kept connections. */
+static bool has_home(const struct exchange *e) {
+    return e->stuck != NULL || e->backend->balance == CONF_BALANCE_HASH;
+}
+
+/* To another server; to the same one after a pause, if there is no other. */
+static enum step retry(struct exchange *e, enum retry_cause cause, enum close_reason why) {
+    struct lease *lease = &e->lease;
+    struct stats *stats = ring_stats(e->room->ring);
+    bool pause = false;
+    if (cause != RETRY_RACE || !has_home(e)) {
+        lease->avoid |= server_bit(lease->server);
+    }
+    if (cause != RETRY_RACE) {
+        pause = !upstream_has_other(e->backend, lease->avoid);
+        stats_add(stats, counter_of[cause], 1);
+    }
+    stats_add(stats, STAT_RETRIED, 1);
+    e->retries++;
+    e->uploading = e->request->body != BODY_NONE;   /* its end may have gone: it goes again */
+    if (!e->request->expect_continue) {
+        head_drop(e->request, FIELD_EXPECT);        /* its client has been told */
+    }
+    lease_end(lease, why);
+    e->up = NULL;
+    shield_rewind(e);
+    timer_cancel(e->room->ring, &e->timer);
+    e->late = false;
+    if (!pause) {
+        return exchange_ask(e, true);
+    }
+    timer_arm(e->room->ring, &e->timer, PAUSE_MS);
+    return STEP_lease;
+}
+
+enum step retry_lost(struct exchange *e) {
+    enum close_reason why = (enum close_reason)e->up->why;
+    enum retry_cause cause = is_race(e) ? RETRY_RACE : RETRY_RESET;
+    bool may = e->up->may_retry && e->backend->retry_on.reset && may_repeat(e);
+    if (may && (cause == RETRY_RACE || upstream_affords_retry(e->room->upstream))) {
+        return retry(e, cause, why);
+    }
+    return exchange_fail(e, why);
+}
+
+enum step retry_late(struct exchange *e) {
+    bool may = e->backend->retry_on.timeout && may_repeat(e);
+    if (may && upstream_affords_retry(e->room->upstream)) {
+        return retry(e, RETRY_TIMEOUT, CLOSE_RESPONSE_TIMEOUT);
+    }
+    return exchange_fail(e, CLOSE_RESPONSE_TIMEOUT);
+}
+
+bool retry_wants(struct exchange *e, uint16_t status) {
+    return status >= 200 && conf_has_status(&e->backend->retry_on.statuses, status) &&
+           may_repeat(e) && upstream_affords_retry(e->room->upstream);
+}
+
+/* An answer that has come whole leaves its connection as good as any; of others nobody knows how
+ * much there is to come. */
+enum step retry_unwanted(struct exchange *e) {
+    return retry(e, RETRY_STATUS, e->up->rx_ended ? CLOSE_NONE : CLOSE_RETRIED);
+}
