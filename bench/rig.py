@@ -131,13 +131,28 @@ def stop(process):
             process.wait()
 
 
-def check_port_is_free(port):
+def port_is_free(port):
     with socket.socket() as s:
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             s.bind(('127.0.0.1', port))
-        except OSError as error:
-            fail(f'port {port} of 127.0.0.1 is needed: {error.strerror}')
+        except OSError:
+            return False
+    return True
+
+
+def wait_for_port(port):
+    """The kernel takes a ring down some time after its process has ended, and its listeners."""
+    for _ in range(500):
+        if port_is_free(port):
+            return
+        time.sleep(0.01)
+    check_port_is_free(port)
+
+
+def check_port_is_free(port):
+    if not port_is_free(port):
+        fail(f'port {port} of 127.0.0.1 is needed')
 
 
 # --- The kernel's accounts ------------------------------------------------------------------------

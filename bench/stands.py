@@ -117,11 +117,11 @@ class Peer:
 
 class Stage:
     """What stands while a row is measured; end() it."""
-    def __init__(self, row, args):
+    def __init__(self, row, args, fresh=False):
         self.args, self.processes = args, []
         self.capacity, self.rate = None, 0      # for latency: what each comes to, and what is asked
         self.peers = {name: Peer(name, nth, row.kind) for nth, name in enumerate(row.peers)}
-        self.fresh = row.how == 'memory' or row.connections > FRESH_CONNECTIONS
+        self.fresh = fresh or row.how == 'memory' or row.connections > FRESH_CONNECTIONS
         self.origins(row)
         for peer in () if self.fresh else self.peers.values():
             self.begin(peer)
