@@ -101,8 +101,8 @@ enum step step_route(struct exchange *e) {
 /* --- lease: a connection to a server ------------------------------------------------------ */
 
 enum step exchange_ask(struct exchange *e, bool fresh) {
-    struct pick pick = {.fresh = fresh, .told = introduce_client(e), .client = e->client,
-                        .stuck = e->stuck};
+    struct pick pick = {.fresh = fresh, .once = !method_idempotent(e->request->method),
+                        .told = introduce_client(e), .client = e->client, .stuck = e->stuck};
     if (e->backend->balance == CONF_BALANCE_HASH) {
         pick.key = exchange_hash_key(e);
     }

@@ -50,7 +50,7 @@ static void lease_leave(struct lease *lease, struct session *session) {
 
 /* What a kept connection does says nothing about whether its server takes new ones. */
 static bool lease_reuse(struct lease *lease) {
-    struct session *session = local_server_take(lease_local(lease));
+    struct session *session = local_server_take(lease_local(lease), lease->once);
     if (session == NULL) {
         return false;
     }
@@ -335,8 +335,8 @@ void lease_ask(struct lease *lease, struct upstream *room, struct backend *backe
     uint64_t avoid = lease->avoid, queued_us = lease->queued_us;
     *lease = (struct lease){.room = room, .backend = backend, .owner = owner, .told = pick->told,
                             .client = pick->client, .key = pick->key, .fresh = pick->fresh,
-                            .parked = pick->fresh, .avoid = avoid, .tries = tries,
-                            .tries_before = tries, .queued_us = queued_us,
+                            .once = pick->once, .parked = pick->fresh, .avoid = avoid,
+                            .tries = tries, .tries_before = tries, .queued_us = queued_us,
                             .stuck = pick->stuck};
     if (pick->stuck != NULL && (avoid & server_bit(pick->stuck)) != 0) {
         lease->stuck = NULL;   /* nor is it waited for */

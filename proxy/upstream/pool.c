@@ -149,11 +149,27 @@ static void sessions_changed(struct task *task) {
     }
 }
 
-struct session *local_server_take(struct local_server *local) {
-    while (!list_empty(&local->idle)) {
-        struct session *session = session_at(local->idle.prev);
+/* Some servers close after each answer, unannounced and a moment later (uWSGI's http-socket): a
+ * connection that has served twice, or is still there after a while, is one that is kept. */
+#define PROVEN_MS 50u
+
+static bool is_proven(const struct local_server *local, const struct session *session) {
+    return session->served > 1 ||
+           ring_now_ms(local->room->ring) - session->since_ms >= PROVEN_MS;
+}
+
+struct session *local_server_take(struct local_server *local, bool proven) {
+    proven = proven && !local->server->idle_holds_slot;     /* that it keeps them is known */
+    struct list_node *before;
+    for (struct list_node *node = local->idle.prev; node != &local->idle; node = before) {
+        struct session *session = session_at(node);
+        before = node->prev;
+        bool usable = !session->dead && session->ops->slots(session) > 0;
+        if (usable && proven && !is_proven(local, session)) {
+            continue;
+        }
         idle_remove(local, session);
-        if (!session->dead && session->ops->slots(session) > 0) {
+        if (usable) {
             return session;
         }
         session_forget(session);

@@ -196,7 +196,7 @@ static inline uint64_t server_bit(const struct server *server) {
 struct lease {
     uint8_t state;                  /* enum lease_state */
     uint8_t why;                    /* enum close_reason, with FAILED */
-    bool fresh;                     /* of its pick, for every server that is tried */
+    bool fresh, once;               /* of its pick, for every server that is tried */
     bool reused;                    /* the stream is on a connection that was kept */
     bool trial;                     /* its dial shows whether a server is back; if that is ejected,
                                      * its answer */
@@ -239,6 +239,7 @@ struct client_told {
 /* What the request asks for. */
 struct pick {
     bool fresh;                     /* not on a kept-alive connection: the second try of a race */
+    bool once;                      /* it can not be repeated: no race may lose it */
     const struct client_told *told; /* NULL: of nobody. Outlives the lease's waiting */
     struct endpoint client;         /* who asks: the queue is fair between clients */
     uint64_t key;                   /* balance = hash: equal keys go to the same server */

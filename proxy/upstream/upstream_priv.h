@@ -96,8 +96,9 @@ void local_server_init(struct local_server *, struct upstream *, struct backend 
                        struct server *);
 void local_server_drain(struct local_server *);
 void local_server_fini(struct local_server *);
-/* The connection used last, taken out of the pool; NULL when there is none alive. */
-struct session *local_server_take(struct local_server *);
+/* The connection used last, taken out of the pool; NULL when there is none alive. proven: of those
+ * that the server is known to keep. */
+struct session *local_server_take(struct local_server *, bool proven);
 /* A session that its lease lets go of, in whatever state it is. True: it is idle, and the slot
  * of its lease is its own now (idle_holds_slot). */
 bool local_server_give(struct local_server *, struct session *);

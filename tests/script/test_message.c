@@ -25,7 +25,7 @@ static const struct script scripts[] = {
         OX(GOT("/2")), OX_NOTHING(20), O("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo"),
         CX("HTTP/1.1 200 OK\r\n" DATE "Content-Length: 3\r\n\r\ntwo"),
         OX(GOT("/3")), O(OK_), CX(OKD), KEPT)},
-    {"pipelined with bodies", "9112 9.3.2", .steps = STEPS(
+    {"pipelined with bodies", "9112 9.3.2", .steps = STEPS(SERVES("/a"), SERVES("/b"),
         C(POST("/1", LENGTH(5), "hello") POST("/2", CHUNKED, "3\r\nyou\r\n0\r\n\r\n") GET("/3")),
         OX(POSTED("/1", LENGTH(5)) "hello"), O(OK_), CX(OKD),
         OX(POSTED("/2", CHUNKED)), OX_CHUNKS("you"), OX("\r\n"), O(OK_), CX(OKD),

@@ -167,14 +167,21 @@ static const struct script scripts[] = {
         SERVES("/a"), C("DELETE /b HTTP/1.1\r\nHost: a\r\n\r\n"),
         OX("DELETE /b HTTP/1.1\r\nHost: a\r\n" UP "\r\n"), O_CLOSE, O_NEW,
         OX("DELETE /b HTTP/1.1\r\nHost: a\r\n" UP "\r\n"), O(OK_), CX(OKD), STAT_IS(RETRIED, 1))},
-    {"the race: once only", "9110 9.2.2", .steps = STEPS(
+    {"the race, and then a server that is stopped", "9110 9.2.2", .steps = STEPS(
         SERVES("/a"), C(GET("/b")), OX(GOT("/b")), O_CLOSE, O_NEW, OX(GOT("/b")), O_CLOSE,
-        PAGE("502", "Bad Gateway"), STAT_IS(RETRIED, 1), KEPT_BY_CLIENT)},
+        O_NEW, OX(GOT("/b")), O(OK_), CX(OKD), STAT_IS(RETRIED, 2), KEPT)},
+    {"the race, and a server that does not answer: no fourth time", "9110 9.2.2", .steps = STEPS(
+        SERVES("/a"), C(GET("/b")), OX(GOT("/b")), O_CLOSE, O_NEW, OX(GOT("/b")), O_CLOSE,
+        O_NEW, OX(GOT("/b")), O_CLOSE, PAGE("502", "Bad Gateway"), STAT_IS(RETRIED, 2),
+        KEPT_BY_CLIENT)},
     {"the race: never a POST", "9110 9.2.2", .steps = STEPS(
-        SERVES("/a"), POSTS(2, "hi"), O_CLOSE, PAGE("502", "Bad Gateway"), STAT_IS(RETRIED, 0),
+        SERVES("/a"), SERVES("/b"), POSTS(2, "hi"), O_CLOSE, PAGE("502", "Bad Gateway"), STAT_IS(RETRIED, 0),
         KEPT_BY_CLIENT)},
     {"the race: never a POST without a body", "9110 9.2.2", .steps = STEPS(
-        SERVES("/a"), POSTS(0, ""), O_CLOSE, PAGE("502", "Bad Gateway"), STAT_IS(RETRIED, 0))},
+        SERVES("/a"), SERVES("/b"), POSTS(0, ""), O_CLOSE, PAGE("502", "Bad Gateway"),
+        STAT_IS(RETRIED, 0))},
+    {"a connection that has served twice is good enough for a POST", "-", .steps = STEPS(
+        SERVES("/a"), SERVES("/b"), POSTS(2, "hi"), O(OK_), CX(OKD), STAT_IS(DIALED, 1), KEPT)},
     {"the race: never a PUT whose body is gone", "9110 9.2.2", .steps = STEPS(
         SERVES("/a"), C("PUT /b HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"),
         OX("PUT /b HTTP/1.1\r\nHost: a\r\n" UP LENGTH(2) "\r\nhi"), O_CLOSE,
