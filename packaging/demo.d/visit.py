@@ -169,12 +169,12 @@ CHECKS = [("GET", get), ("keep-alive", keep_alive), ("POST", post),
           ("two framings at once", ambiguous)]
 
 
-def main():
+def main(checks):
     certificate, https, plain = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     wrong = 0
     for visit in (Visit(certificate, https, True), Visit(certificate, plain, False)):
         print(f"through {visit.url('/')}")
-        for title, check in CHECKS:
+        for title, check in checks:
             try:
                 print(f"  ok    {title}: {check(visit)}", flush=True)
             except (OSError, RuntimeError, ValueError, KeyError, TimeoutError,
@@ -182,9 +182,9 @@ def main():
                     websockets.WebSocketException) as error:
                 wrong += 1
                 print(f"  WRONG {title}: {type(error).__name__}: {error}", flush=True)
-    print(f"{2 * len(CHECKS) - wrong} of {2 * len(CHECKS)} were right")
+    print(f"{2 * len(checks) - wrong} of {2 * len(checks)} were right")
     return 1 if wrong else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(CHECKS))

@@ -1,4 +1,5 @@
 """packaging/demo, the first command of the README: with this gyre, on ports of its own."""
+import importlib.util
 import os
 import signal
 import socket
@@ -56,6 +57,18 @@ def test_once():
     demo.ends(0)
     said = read("demo.log")
     check("16 of 16 were right" in said and said.endswith("all was right\n"), said)
+
+
+@within(120)
+def test_talks_once():
+    """The apps of tests/apps/talks. What Debian lacks of it tests/run does not install."""
+    for module in ("gevent", "geventwebsocket", "tornado"):
+        if importlib.util.find_spec(module) is None:
+            return f"not run here: {module} is not installed (packaging/deps apps)"
+    demo = Demo("talks", "--once")
+    demo.ends(0)
+    said = read("demo.log")
+    check("10 of 10 were right" in said and said.endswith("all was right\n"), said)
 
 
 @within(120)

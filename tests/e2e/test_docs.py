@@ -63,6 +63,21 @@ def test_examples_are_taken():
         is_taken(f"example{number}.ini", block)
 
 
+def test_pages_of_app_servers():
+    """Each example of packaging/docs is taken, and each page is linked from the README."""
+    readme = document("README.md")
+    keys = printed("--doc", "keys")
+    pages = sorted(os.listdir(os.path.join(ROOT, "packaging/docs")))
+    check(len(pages) >= 5, "pages:", pages)
+    for page in pages:
+        check(f"](packaging/docs/{page})" in readme, f"README.md does not name {page}")
+        blocks = re.findall(r"```ini\n(.*?)```", document(f"packaging/docs/{page}"), re.S)
+        check(blocks, f"no examples were found in {page}")
+        for number, block in enumerate(blocks):
+            if "sticky =" not in block or "| `sticky` |" in keys:
+                is_taken(f"{page}{number}.ini", block)
+
+
 def test_man_page_has_every_flag():
     page = document("packaging/gyre.8")
     flags = set(re.findall(r"--([a-z]+)", printed("--help")))
