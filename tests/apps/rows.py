@@ -21,8 +21,9 @@ NO_STREAM = "Tornado's WSGIContainer sends a response when it has all of it"
 PLAIN_WS = ("asked without fragments, which uWSGI 2.0 does not put together, without pings, whose "
             "words its pongs lack, and without a code in its Close")
 CODE_UNHEARD = "Quart does not tell its app the client's close code"
-ENDS_AT_ONCE = ("it ends at once, whatever it is at: what may be repeated is answered all "
-                "the same, but where the answer had begun, which is cut")
+ENDS_AT_ONCE = ("it ends at once, whatever it is at: of what it has then an answer that has begun is "
+                "cut, and a request that is lost twice, as it comes back too soon, is a 502; all "
+                "others are answered")
 NO_CODES = "its API has no close codes"
 QUESTIONS_WS = ("ws", "ws close", "ws refused")
 
@@ -69,6 +70,7 @@ class Row:
         """What of it is not installed (packaging/deps apps)."""
         words = self.command
         named = [words[i + 1] for i, word in enumerate(words) if word in ("-m", "-k")]
+        named = [name for name in named if name != "gthread"]       # a worker of gunicorn's own
         named += [word[6:-3] for word in words if word in ("serve_gevent.py", "serve_eventlet.py")]
         modules = [*named, *MODULES[self.app], *MODULES.get(self.more, [])]
         missing = [name for name in modules if not is_installed(name)]
@@ -103,7 +105,7 @@ ROWS = [
     Row("Flask, gunicorn -k gevent", "flask", [*GUNICORN, "-k", "gevent", "app:app"]),
     Row("Flask, gunicorn -k eventlet", "flask", [*GUNICORN, "-k", "eventlet", "app:app"]),
     Row("Flask, gunicorn -k tornado", "flask", [*GUNICORN, "-k", "tornado", "-w", "4", "app:app"],
-        gyre="slots = 4", at_once=1,
+        gyre="slots = 4", at_once=1, but={"restart": ENDS_AT_ONCE},
         has_not=without_ws(NO_WS_WSGI, **dict.fromkeys(("SSE", "stream"), NO_STREAM))),
     Row("Flask, gevent's WSGIServer", "flask", [PYTHON, "serve_gevent.py", "{bind}"]),
     Row("Flask, eventlet's wsgi.server", "flask", [PYTHON, "serve_eventlet.py", "{bind}"]),
