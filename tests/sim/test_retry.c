@@ -498,7 +498,8 @@ static void storm(uint64_t seed) {
     memset(sim_params(scene.sim)->chance, 0, sizeof params.chance);
     run();
     for (uint32_t i = 0; i < scene.asked_count; i++) {
-        if (scene.asked[i].seen > 1 + retries) {
+        /* The race of a kept connection is not counted, and can be had once. */
+        if (scene.asked[i].seen > 1 + retries + (retries > 0 ? 1 : 0)) {
             wrong("a request went again more often than it may", i);
         }
     }
