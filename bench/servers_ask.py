@@ -7,7 +7,7 @@ HEAD = 'Host: bench.test\r\n'
 GET = f'GET /work HTTP/1.1\r\n{HEAD}\r\n'.encode()
 POST = f'POST /work HTTP/1.1\r\n{HEAD}Content-Length: 4\r\n\r\nbody'.encode()
 POST_EACH = 5           # every fifth is a POST
-GIVE_UP_S = 12
+GIVE_UP_S = 8
 
 
 class Answer(asyncio.Protocol):

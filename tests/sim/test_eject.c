@@ -236,6 +236,60 @@ static void ejected_and_then_gone(void **state) {
     }
 }
 
+/* One that refuses connections again as soon as it is back is flapping, and left alone for longer;
+ * as long as it does when it is tried. */
+static void a_server_that_flaps(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 12; seed++) {
+        begin(seed, WORKERS(seed), 2, "eject_time = 5s\n");
+        origin_dies(first);
+        assert_int_equal(shares(second, 10), 10);
+        assert_int_equal(said_count("ejected"), 0);
+        origin_listen(first);
+        assert_true(until_asked(first, 10) <= 700);
+        wait_ms(4000);
+        origin_dies(first);
+        assert_int_equal(shares(second, 10), 10);
+        assert_int_equal(said_count("8001 is ejected for 5s: it refuses connections again"), 1);
+        origin_listen(first);
+        wait_ms(3000);
+        assert_int_equal(shares(first, 20), 0);
+        origin_dies(first);
+        wait_ms(2100);
+        assert_int_equal(shares(second, 10), 10);
+        assert_int_equal(said_count("8001 stays ejected, for 5s: the request that tried it"), 1);
+        origin_listen(first);
+        wait_ms(4000);
+        assert_int_equal(shares(first, 20), 0);
+        assert_true(until_asked(first, 10) <= 1200);
+        assert_in_range(shares(first, 20), 6, 14);
+        assert_int_equal(said_count("ejected"), 2);
+        end();
+    }
+}
+
+/* Restarts that are further apart are none of that; where one failure is enough each of them is. */
+static void a_server_that_is_restarted_often(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 12; seed++) {
+        bool one = seed % 3 == 0;
+        begin(seed, WORKERS(seed), 2, one ? "eject_time = 5s\neject_after = 1\n"
+                                          : "eject_time = 5s\n");
+        for (uint32_t i = 0; i < 3; i++) {
+            origin_dies(first);
+            assert_int_equal(shares(second, 10), 10);
+            origin_listen(first);
+            uint64_t ms = until_asked(first, 10);
+            assert_in_range(ms, one ? 4000 : 0, one ? 6000 : 700);
+            wait_ms(11000);   /* what it was ejected before is forgotten */
+        }
+        assert_int_equal(said_count("8001 is ejected for 5s: 1 requests in a row failed, the last "
+                                    "with connect-refused"), one ? 3 : 0);
+        assert_int_equal(said_count("ejected"), one ? 3 : 0);
+        end();
+    }
+}
+
 /* --- Time --------------------------------------------------------------------------------- */
 
 /* 1, 2, 4, 8 and 8 seconds; one request tries each time. Answered, it is back, and what it was is
@@ -575,6 +629,8 @@ int main(void) {
         cmocka_unit_test_teardown(a_server_that_hangs, said_failed),
         cmocka_unit_test_teardown(a_server_that_is_restarted, said_failed),
         cmocka_unit_test_teardown(ejected_and_then_gone, said_failed),
+        cmocka_unit_test_teardown(a_server_that_flaps, said_failed),
+        cmocka_unit_test_teardown(a_server_that_is_restarted_often, said_failed),
         cmocka_unit_test_teardown(longer_each_time, said_failed),
         cmocka_unit_test_teardown(one_tries, said_failed),
         cmocka_unit_test_teardown(who_waits_tries, said_failed),
