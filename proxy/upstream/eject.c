@@ -53,20 +53,14 @@ static bool is_same_cut(struct server *server, const struct lease *lease, enum c
     return same;
 }
 
-/* It refuses connections shortly after it was found or asked again, or still does when it is tried:
- * one that is restarted does not. Where one failure is enough anything is. */
-static bool is_lapse(const struct lease *lease, enum close_reason why, uint64_t now_ms) {
+/* Refusing a connection counts as a failure where one is enough, so that one that is killed as soon
+ * as it is back, again and again, is left alone; and so does refusing when it is tried then. */
+static bool refusal_counts(const struct lease *lease) {
     const struct server *server = lease->server;
-    const struct ejecting *ejecting = &lease->backend->ejecting;
-    if (why != CLOSE_CONNECT_REFUSED) {
-        return false;
-    }
     if (atomic_load(&server->ejected)) {
-        return lease->trial && atomic_load(&server->lapsed);
+        return lease->trial && atomic_load(&server->refused);
     }
-    uint64_t found_ms = atomic_load(&server->found_ms);
-    return atomic_load(&server->away_ms) == 0 &&
-           (ejecting->after == 1 || (found_ms != 0 && now_ms < found_ms + ejecting->time_ms));
+    return lease->backend->ejecting.after == 1 && atomic_load(&server->away_ms) == 0;
 }
 
 /* --- In and out --------------------------------------------------------------------------- */
@@ -118,20 +112,19 @@ static void go_out(struct server *server, uint64_t now_ms, uint64_t for_ms) {
 }
 
 /* With the lock. For how long its server is ejected now; 0: it is not, or not for this. */
-static uint64_t judge(struct lease *lease, bool cut_before, bool lapse, uint64_t now_ms) {
+static uint64_t judge(struct lease *lease, bool cut_before, bool refused, uint64_t now_ms) {
     struct server *server = lease->server;
     uint64_t for_ms = 0;
     if (atomic_load(&server->ejected)) {
         if (lease->trial && atomic_load(&server->trying)) {   /* it may be up again at any time */
-            for_ms = lapse ? server->backend->ejecting.time_ms : longer(server, false, now_ms);
+            for_ms = refused ? server->backend->ejecting.time_ms : longer(server, false, now_ms);
         }
     } else if (atomic_load(&server->away_ms) == 0 && !cut_before) {
-        uint32_t failed = atomic_fetch_add(&server->failed, 1) + 1;
-        bool many = lapse || failed >= server->backend->ejecting.after;
+        bool many = atomic_fetch_add(&server->failed, 1) + 1 >= server->backend->ejecting.after;
         for_ms = many && has_fit(server->backend, server) ? longer(server, true, now_ms) : 0;
     }
     if (for_ms != 0) {
-        atomic_store(&server->lapsed, lapse);
+        atomic_store(&server->refused, refused);
         go_out(server, now_ms, for_ms);
     }
     return for_ms;
@@ -144,9 +137,6 @@ static void say_ejected(const struct lease *lease, uint64_t ms, uint32_t failed,
     if (lease->trial) {
         log_warn("[backend %s] %s stays ejected, for %llu%s: the request that tried it ended with "
                  "%s", backend, server, time, unit, why);
-    } else if (failed < lease->backend->ejecting.after) {
-        log_warn("[backend %s] %s is ejected for %llu%s: it refuses connections again", backend,
-                 server, time, unit);
     } else {
         log_warn("[backend %s] %s is ejected for %llu%s: %u requests in a row failed, the last "
                  "with %s", backend, server, time, unit, failed, why);
@@ -158,8 +148,8 @@ static bool speak(struct lease *lease, enum close_reason why, const char *word) 
     struct server *server = lease->server;
     uint64_t now_ms = ring_now_ms(lease->room->ring);
     pthread_mutex_lock(&server->backend->verdicts);
-    bool lapse = is_lapse(lease, why, now_ms);
-    uint64_t for_ms = judge(lease, is_same_cut(server, lease, why), lapse, now_ms);
+    bool refused = why == CLOSE_CONNECT_REFUSED && refusal_counts(lease);
+    uint64_t for_ms = judge(lease, is_same_cut(server, lease, why), refused, now_ms);
     uint32_t failed = atomic_load(&server->failed);
     pthread_mutex_unlock(&server->backend->verdicts);
     if (for_ms == 0) {
@@ -178,7 +168,7 @@ static bool speak(struct lease *lease, enum close_reason why, const char *word) 
 /* One that refuses connections is away at once where requests may wait for it. */
 bool eject_missed(struct lease *lease, enum close_reason why) {
     bool away = why == CLOSE_CONNECT_REFUSED && lease->backend->queue->max != 0 &&
-                !is_lapse(lease, why, ring_now_ms(lease->room->ring));
+                !refusal_counts(lease);
     return !away && speaks_here(lease, why) && speak(lease, why, close_word(why));
 }
 
@@ -203,7 +193,6 @@ static void speak_well(struct lease *lease) {
     bool back = lease->trial && atomic_load(&server->ejected) && atomic_load(&server->trying);
     if (back) {
         come_in(server, 0, now_ms);
-        atomic_store(&server->found_ms, now_ms);
     }
     if (!atomic_load(&server->ejected)) {
         atomic_store(&server->failed, 0);

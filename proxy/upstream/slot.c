@@ -106,7 +106,6 @@ static void away_over(struct lease *lease, bool was_seen) {
         since = atomic_exchange(&server->away_ms, 0);
         atomic_store(&server->trying, false);
         atomic_store(&server->failed, 0);
-        atomic_store(&server->found_ms, now);
     }
     pthread_mutex_unlock(&lease->backend->verdicts);
     if (was_seen && since != 0 && now > since + AWAY_COLD_MS) {

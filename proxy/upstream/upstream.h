@@ -57,8 +57,7 @@ struct server {
     _Atomic bool shut;                       /* ejected or disabled: no connection is kept */
     _Atomic uint32_t failed;                 /* requests in a row that speak against it; not 0 while
                                               * it is ejected */
-    _Atomic bool lapsed;                     /* ejected: as it refused connections again */
-    _Atomic uint64_t found_ms;               /* when it was last back from being away; 0: never */
+    _Atomic bool refused;                    /* ejected: as it refused connections */
     _Atomic uint64_t rises_ms;               /* slow start: since when; 0: not */
     uint32_t ejections;                      /* in a row; this and the next two: with the lock */
     uint64_t back_ms;                        /* when it was asked again after the last one */
