@@ -51,6 +51,8 @@ struct conf_global {
     uint32_t retry_budget;     /* percent */
     struct cidr *trusted_proxies;
     uint32_t trusted_proxy_count;
+    struct addr *resolvers;    /* none: as /etc/resolv.conf says */
+    uint32_t resolver_count;
     uint32_t line;             /* of the section; 0: there was none */
 };
 
@@ -110,7 +112,9 @@ struct conf_faults {
 };
 
 struct conf_server {
-    struct addr addr;
+    struct addr addr;          /* of one that has a name: 0.0.0.0 and its port */
+    char name[ADDR_HOST_MAX];  /* of its host, in lower case; "": it has none */
+    uint32_t addresses;        /* of a name: so many are servers, at most */
     uint32_t line;
     uint32_t weight;
     enum conf_proxy send_proxy;
@@ -138,6 +142,7 @@ struct conf_backend {
     bool idle_holds_slot;
     enum conf_protocol protocol;
     bool backup;               /* of servers that do not say */
+    uint32_t addresses;
     uint64_t queue, queue_timeout_ms;
     uint64_t request_memory, response_memory, response_max;
     bool server_timing;
@@ -188,8 +193,9 @@ struct conf_errors {
 };
 
 /* Reads and checks the whole file, so that one run shows every error. NULL when there was any.
- * Names of hosts are resolved. Files that the settings name are not opened and users not looked
- * up (whoever does that reports with conf_error and the setting's line). */
+ * Names of hosts to bind are resolved, those of servers are not. Files that the settings name are
+ * not opened and users not looked up (whoever does that reports with conf_error and the setting's
+ * line). */
 struct conf *conf_load(const char *path, struct conf_errors *);
 /* The same from memory; name is what messages call it. */
 struct conf *conf_load_text(const char *name, const char *text, struct conf_errors *);

@@ -135,6 +135,26 @@ void type_set_blocks(struct load *load, const struct conf_key *key, void *member
     }
 }
 
+void type_set_resolvers(struct load *load, const struct conf_key *key, void *member,
+                        struct str text) {
+    struct conf_global *global = &load->conf->global;
+    struct str element, name;
+    ensure(member == &global->resolvers);
+    while (str_next_element(&text, &element)) {
+        struct addr addr;
+        const char *why;
+        if (!addr_parse_name(&addr, &name, element, &why)) {
+            value_error(load, key, element, "%s", why);
+        } else if (name.len > 0 || addr.sa.any.sa_family == AF_UNIX || addr_is_any(&addr)) {
+            value_error(load, key, element, "a name server has a numeric address, as in "
+                        "127.0.0.1:53");
+        } else if (list_has_room(load, key, global->resolver_count, element)) {
+            global->resolvers = items_grow(global->resolvers, global->resolver_count, sizeof(addr));
+            global->resolvers[global->resolver_count++] = addr;
+        }
+    }
+}
+
 /* Whether another listener has the address as well is seen when all were read. */
 void type_set_addrs(struct load *load, const struct conf_key *key, void *member, struct str text) {
     struct conf_listener *listener = container_of(member, struct conf_listener, binds);
@@ -210,14 +230,16 @@ static void option_set(struct load *load, const struct conf_key *key, struct str
 
 /* True when it may stand with those that are there. */
 static bool server_is_new(struct load *load, const struct conf_key *key, struct str element,
-                          const struct conf_backend *backend, const struct addr *addr) {
-    if (addr_is_any(addr)) {
+                          const struct conf_backend *backend, const struct conf_server *server) {
+    const struct addr *addr = &server->addr;
+    if (addr_is_any(addr) && server->name[0] == '\0') {
         value_error(load, key, element, "a server has a host, as in 127.0.0.1:%u",
                     addr_port(addr));
         return false;
     }
     for (uint32_t i = 0; i < backend->server_count; i++) {
-        if (addr_eq(&backend->servers[i].addr, addr)) {
+        if (addr_eq(&backend->servers[i].addr, addr) &&
+            strcmp(backend->servers[i].name, server->name) == 0) {
             stands_already(load, key, element, backend->servers[i].line);
             return false;
         }
@@ -225,11 +247,26 @@ static bool server_is_new(struct load *load, const struct conf_key *key, struct 
     return list_has_room(load, key, backend->server_count, element);
 }
 
+/* A dot behind the name keeps the search domains of /etc/resolv.conf off. */
+static bool name_set(struct load *load, const struct conf_key *key, struct str element,
+                     struct str name, struct conf_server *server) {
+    for (uint32_t i = 0; i < name.len; i++) {
+        server->name[i] = char_lower(name.p[i]);
+    }
+    bool dot = name.len > 1 && name.p[name.len - 1] == '.';
+    const char *why = labels_why((struct str){server->name, name.len - dot});
+    if (why != NULL && name.len > 0) {
+        value_error(load, key, element, "%s", why);
+        return false;
+    }
+    return true;
+}
+
 void type_set_servers(struct load *load, const struct conf_key *key, void *member,
                       struct str text) {
     struct conf_backend *backend = container_of(member, struct conf_backend, servers);
     struct part *part = &load->parts[load->part_count - 1];
-    struct str element, word;
+    struct str element, word, name;
     while (str_next_element(&text, &element)) {
         struct conf_server server = {.line = load->line};
         struct str rest = element;
@@ -237,14 +274,15 @@ void type_set_servers(struct load *load, const struct conf_key *key, void *membe
         struct key_set seen = {0};
         const char *why;
         word_next(&rest, &word);
-        bool good = addr_parse(&server.addr, word, &why);
+        bool good = addr_parse_name(&server.addr, &name, word, &why);
         if (!good) {
             value_error(load, key, element, "%s", why);
         }
+        good = good && name_set(load, key, element, name, &server);
         while (word_next(&rest, &word)) {
             option_set(load, key, element, word, &server, &seen);
         }
-        if (good && server_is_new(load, key, element, backend, &server.addr)) {
+        if (good && server_is_new(load, key, element, backend, &server)) {
             backend->servers = items_grow(backend->servers, count, sizeof(server));
             part->server_seen = items_grow(part->server_seen, count, sizeof(seen));
             backend->servers[count] = server;

@@ -7,6 +7,7 @@
 void type_set_blocks(struct load *, const struct conf_key *, void *member, struct str text);
 void type_set_files(struct load *, const struct conf_key *, void *member, struct str text);
 void type_set_hosts(struct load *, const struct conf_key *, void *member, struct str text);
+void type_set_resolvers(struct load *, const struct conf_key *, void *member, struct str text);
 void type_set_addrs(struct load *, const struct conf_key *, void *member, struct str text);
 void type_set_servers(struct load *, const struct conf_key *, void *member, struct str text);
 

@@ -28,6 +28,7 @@
 struct process {
     struct plan *plan;
     struct worker *workers;
+    struct resolver *resolver;
     uint32_t started;
     int event_fd, signal_fd;
     int tick_ms;
@@ -152,6 +153,11 @@ static void reopen_logs(struct process *p) {
     }
 }
 
+static void resolver_start(struct process *p) {
+    const struct conf_global *global = &p->plan->conf->global;
+    p->resolver = resolver_new(p->plan->registry, global->resolvers, global->resolver_count);
+}
+
 static void stop(struct process *p, const char *signal_name) {
     if (p->stopping) {
         log_warn("%s again: stopping at once", signal_name);
@@ -161,6 +167,7 @@ static void stop(struct process *p, const char *signal_name) {
     notify_tell("STOPPING=1\nSTATUS=finishing what is in flight");
     log_info("%s: finishing what is in flight, %llu s at most", signal_name,
              (unsigned long long)p->plan->conf->global.drain_timeout_ms / 1000);
+    resolver_free(p->resolver);
     workers_drain(p);
 }
 
@@ -285,6 +292,7 @@ static int serve(struct plan *plan) {
     p.beats = mem_zero(plan->worker_count * sizeof *p.beats);
     bool ok = workers_start(&p);
     if (ok) {
+        resolver_start(&p);
         tell_ready(&p);
         run(&p);
     } else {

@@ -228,7 +228,10 @@ static void bounds_init(struct plan *plan) {
     clients = clients < half ? clients : half;
     for (uint32_t i = 0; i < plan->conf->backend_count; i++) {
         const struct conf_backend *backend = &plan->conf->backends[i];
-        servers += (uint64_t)backend->keepalive * backend->server_count;
+        for (uint32_t k = 0; k < backend->server_count; k++) {
+            const struct conf_server *server = &backend->servers[k];
+            servers += backend->keepalive * (server->name[0] != '\0' ? server->addresses : 1);
+        }
     }
     servers += 2 * clients;
     plan->bounds.clients = (uint32_t)clients + SPARE;

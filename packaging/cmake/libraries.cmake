@@ -15,6 +15,7 @@ endfunction()
 gyre_package(URING "liburing>=2.9")
 gyre_package(LLHTTP "libllhttp>=9.2")
 gyre_package(INIH "inih")
+gyre_package(CARES "libcares>=1.18")
 gyre_package(SYSTEMD "libsystemd")
 pkg_check_modules(CMOCKA IMPORTED_TARGET GLOBAL cmocka)
 

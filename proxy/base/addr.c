@@ -7,8 +7,6 @@
 
 #include "base/ensure.h"
 
-#define HOST_MAX 254   /* a name of 253 bytes (RFC 1035) and its NUL */
-
 static const uint8_t mapped_prefix[12] = {[10] = 0xff, [11] = 0xff};   /* RFC 4291 2.5.5.2 */
 
 static void addr_of_in(struct addr *a, const struct in_addr *ip, uint16_t port) {
@@ -140,8 +138,9 @@ static bool parse_name(struct addr *a, const char *host, uint16_t port, const ch
 
 /* What can not be a name is refused here, so that no slip is sent to a name server. A name of
  * digits and dots alone is a mistyped address; getaddrinfo would read 127.1 or 1 as one. */
-static bool parse_host(struct addr *a, struct str text, uint16_t port, const char **why) {
-    char host[HOST_MAX];
+static bool parse_host(struct addr *a, struct str text, uint16_t port, struct str *name,
+                       const char **why) {
+    char host[ADDR_HOST_MAX];
     struct in_addr ip;
     bool letters = false;
     if (text.len >= sizeof(host)) {
@@ -169,10 +168,17 @@ static bool parse_host(struct addr *a, struct str text, uint16_t port, const cha
         *why = "an IPv4 address has four numbers from 0 to 255, as in 127.0.0.1";
         return false;
     }
-    return parse_name(a, host, port, why);
+    if (name == NULL) {
+        return parse_name(a, host, port, why);
+    }
+    bool local = str_eq_fold(text, STR("localhost"));   /* RFC 6761 6.3: no name server is asked */
+    ip.s_addr = htonl(local ? INADDR_LOOPBACK : INADDR_ANY);
+    addr_of_in(a, &ip, port);
+    *name = local ? STR("") : text;
+    return true;
 }
 
-bool addr_parse(struct addr *a, struct str text, const char **why) {
+static bool parse(struct addr *a, struct str text, struct str *name, const char **why) {
     uint16_t port;
     memset(a, 0, sizeof(*a));
     *why = "write HOST:PORT, [V6]:PORT, :PORT or unix:PATH";
@@ -202,7 +208,30 @@ bool addr_parse(struct addr *a, struct str text, const char **why) {
     if (bracketed) {
         return parse_v6(a, (struct str){host.p + 1, host.len - 2}, port, why);
     }
-    return parse_host(a, host, port, why);
+    return parse_host(a, host, port, name, why);
+}
+
+bool addr_parse(struct addr *a, struct str text, const char **why) {
+    return parse(a, text, NULL, why);
+}
+
+bool addr_parse_name(struct addr *a, struct str *name, struct str text, const char **why) {
+    *name = STR("");
+    return parse(a, text, name, why);
+}
+
+void addr_set_ip(struct addr *a, int family, const void *ip) {
+    struct in_addr v4;
+    struct in6_addr v6;
+    uint16_t port = addr_port(a);
+    memset(a, 0, sizeof(*a));
+    if (family == AF_INET6) {
+        memcpy(&v6, ip, sizeof(v6));
+        addr_of_in6(a, &v6, 0, port);
+    } else {
+        memcpy(&v4, ip, sizeof(v4));
+        addr_of_in(a, &v4, port);
+    }
 }
 
 static void print_unix(struct text *t, const struct addr *a) {

@@ -41,6 +41,7 @@ struct cidr {
 };
 
 #define ADDR_TEXT_MAX 128
+#define ADDR_HOST_MAX 254   /* a name of 253 bytes (RFC 1035) and its NUL */
 
 /* ADDR is HOST:PORT, [V6]:PORT, :PORT or unix:PATH. HOST must be a numeric address or a name that
  * the system resolves (blocking: for start-up only); of a name's addresses it is the first IPv4
@@ -48,6 +49,11 @@ struct cidr {
  * address of both families (dual). On error returns false and *why says what would be right
  * (static text). */
 bool addr_parse(struct addr *, struct str text, const char **why);
+/* The same without looking anything up, and localhost is 127.0.0.1. Of another name *name is what
+ * stands in text, and the address is 0.0.0.0 with the port. Else *name is empty. */
+bool addr_parse_name(struct addr *, struct str *name, struct str text, const char **why);
+/* Sets the address, of 4 or (AF_INET6) 16 bytes, and leaves the port as it is. */
+void addr_set_ip(struct addr *, int family, const void *ip);
 /* Writes HOST:PORT, [V6]:PORT, :PORT (dual) or unix:PATH; returns p. */
 char *addr_print(const struct addr *, char p[ADDR_TEXT_MAX]);
 /* The same socket address; dual is not looked at, as a socket's name does not tell it. */

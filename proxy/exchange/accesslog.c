@@ -284,7 +284,7 @@ static void text_times(struct text *text, const struct exchange *e) {
     text_str(text, STR(" backend="));
     text_str(text, e->backend != NULL ? str_of(e->backend->name) : STR("-"));
     text_str(text, STR(" server="));
-    text_str(text, e->lease.server != NULL ? str_of(e->lease.server->name) : STR("-"));
+    text_str(text, str_of(lease_server_name(&e->lease)));
     text_ms(text, "queue_ms", e->lease.queued_us);
     text_ms(text, "connect_ms", e->connected_us);
     text_ms(text, "first_ms", e->first_us > e->began_us ? e->first_us - e->began_us : 0);

@@ -102,7 +102,8 @@ enum step step_route(struct exchange *e) {
 
 enum step exchange_ask(struct exchange *e, bool fresh) {
     struct pick pick = {.fresh = fresh, .once = !method_idempotent(e->request->method),
-                        .told = introduce_client(e), .client = e->client, .stuck = e->stuck};
+                        .told = introduce_client(e), .client = e->client, .stuck = e->stuck,
+                        .arena = e->request->arena};
     if (e->backend->balance == CONF_BALANCE_HASH) {
         pick.key = exchange_hash_key(e);
     }

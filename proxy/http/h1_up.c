@@ -471,7 +471,7 @@ struct session *h1_up_new(struct http *http, const struct up_params *params,
                         .uwsgi = params->protocol == UP_UWSGI};
     task_init(&s->task, up_run);
     struct wire_params wire = {.fd = -1, .to = params->to, .limits = &params->limits->wire,
-                               .preface = params->preface};
+                               .preface = params->preface, .limit = params->limit};
     s->wire = wire_dial(http->net, &wire, &s->task);
     if (s->wire == NULL) {
         pool_put(&http->ups, s);

@@ -315,6 +315,7 @@ struct up_params {
     const struct addr *to;               /* outlives the session */
     const struct http_limits *limits;    /* outlives the session */
     struct str preface;                  /* bytes that go before the first request; copied */
+    struct connection_limit *limit;      /* NULL, or counts the connection */
     bool once;                           /* it serves one request, and says so to the server */
     enum up_protocol protocol;
 };

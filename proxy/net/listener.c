@@ -52,7 +52,7 @@ static bool limit_take(struct connection_limit *limit) {
 
 void wire_close_limit(struct connection_limit *limit) {
     for (; limit != NULL; limit = limit->parent) {
-        atomic_fetch_sub_explicit(&limit->count, 1, memory_order_relaxed);
+        atomic_fetch_sub_explicit(&limit->count, 1, memory_order_release);   /* who finds none */
     }
 }
 

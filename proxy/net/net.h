@@ -138,7 +138,8 @@ struct wire_params {
     const struct addr *to;            /* dial: outlives the dialling */
     struct tls_context *tls;          /* NULL: plain */
     const struct wire_limits *limits; /* outlives the wire */
-    struct connection_limit *limit;   /* accept: counts it, may be NULL */
+    struct connection_limit *limit;   /* may be NULL. accept: it is counted already; dial: counts
+                                       * the wire, from here on until it is freed */
     bool proxy;                       /* accept: the peer begins with a PROXY header, or is lost
                                          with CLOSE_BAD_PROXY */
     struct str preface;               /* dial: bytes that go before all others; copied */

@@ -141,6 +141,10 @@ struct wire *wire_dial(struct net *net, const struct wire_params *params, struct
     }
     w->state = WIRE_DIALING;
     w->to = params->to;
+    w->limit = params->limit;
+    if (w->limit != NULL) {
+        atomic_fetch_add_explicit(&w->limit->count, 1, memory_order_relaxed);
+    }
     if (params->preface.len > 0) {
         bufq_copy(wire_tx(w), params->preface.p, params->preface.len);
     }

@@ -23,7 +23,7 @@ static bool is_out(const struct server *server, const struct choice *choice,
     bool was_tried = choice->tried != 0 && (choice->tried & server_bit(server)) != 0;
     bool ill = atomic_load_explicit(&server->ill, memory_order_relaxed) && !choice->all_ill;
     return was_tried || ill ||
-           atomic_load_explicit(&server->admin, memory_order_relaxed) > most;
+           atomic_load_explicit(&server->admin, memory_order_acquire) > most;
 }
 
 static bool is_avoided(const struct server *server, const struct choice *choice) {
@@ -108,7 +108,7 @@ static struct server *draw(struct upstream *room, struct backend *backend,
 
 static struct server *pick_least_requests(struct upstream *room, struct backend *backend,
                                           const struct choice *choice) {
-    if (backend->server_count > COMPARE_ALL_MAX) {
+    if (atomic_load_explicit(&backend->present, memory_order_relaxed) > COMPARE_ALL_MAX) {
         struct server *one = draw(room, backend, choice);
         struct server *two = draw(room, backend, choice);
         return one != NULL && one != two && is_lighter(room, choice, two, one) ? two : one;

@@ -16,6 +16,7 @@ struct probe {
     struct session *session;        /* while it runs */
     struct stream *stream;          /* with a path, once it is connected */
     uint32_t against;               /* checks in a row that speak against the verdict */
+    uint32_t moves;                 /* named: whom they speak of */
 };
 
 /* --- Verdicts ----------------------------------------------------------------------------- */
@@ -36,6 +37,9 @@ static void probe_judge(struct probe *probe, const char *why) {
     bool ill = atomic_load(&probe->server->ill);
     stats_add(ring_stats(room->ring), STAT_CHECKS, 1);
     stats_add(ring_stats(room->ring), STAT_CHECKS_FAILED, why != NULL);
+    if (atomic_load(&probe->server->admin) == SERVER_ABSENT) {
+        return;
+    }
     probe->against = ill == (why == NULL) ? probe->against + 1 : 0;
     if (probe->against < (ill ? checking->rise : checking->fall)) {
         return;
@@ -156,13 +160,18 @@ static void probe_run(struct task *task) {
 static void probe_due(struct timer *timer) {
     struct probe *probe = container_of(timer, struct probe, next);
     struct upstream *room = probe->room;
-    if (!slot_take_of(probe->server)) {
+    bool absent = atomic_load(&probe->server->admin) == SERVER_ABSENT;
+    if (absent || !slot_take_of(probe->server)) {
         timer_arm(room->ring, &probe->next, probe->backend->checking.interval_ms);
         return;
     }
+    uint32_t moves = atomic_load(&probe->server->moves);
+    probe->against = moves == probe->moves ? probe->against : 0;
+    probe->moves = moves;
     uint8_t preface[PROXYPROTO_WRITE_MAX];
     struct up_params params = {.to = &probe->server->addr, .limits = &probe->backend->limits,
                                .preface = server_preface(probe->server, NULL, preface),
+                               .limit = probe->server->named ? &probe->server->wires : NULL,
                                .once = true,
                                .protocol = probe->server->uwsgi ? UP_UWSGI : UP_HTTP};
     timer_arm(room->ring, &probe->late, probe->backend->checking.timeout_ms);

@@ -105,6 +105,7 @@ static enum close_reason lease_dial(struct lease *lease) {
     uint8_t preface[PROXYPROTO_WRITE_MAX];
     struct up_params params = {.to = &lease->server->addr, .limits = &lease->backend->limits,
                                .preface = server_preface(lease->server, lease->told, preface),
+                               .limit = lease->server->named ? &lease->server->wires : NULL,
                                .once = lease->server->send_proxy != CONF_PROXY_NO,
                                .protocol = lease->server->uwsgi ? UP_UWSGI : UP_HTTP};
     lease->state = LEASE_WAITING;
@@ -209,6 +210,14 @@ static bool lease_wait(struct lease *lease, enum close_reason last) {
     return true;
 }
 
+/* The server may be another one by the time that the name is asked for. */
+static void lease_note_name(struct lease *lease) {
+    const char *name = lease->server->name;
+    size_t size = strlen(name) + 1;
+    char *copy = lease->arena != NULL ? arena_get(lease->arena, size) : NULL;
+    lease->name = copy != NULL ? memcpy(copy, name, size) : "-";
+}
+
 /* To `server`, of which it has a slot, or to the next one (NULL), as far as can be without
  * waiting. */
 static void lease_next(struct lease *lease, struct server *server, enum close_reason last) {
@@ -221,6 +230,11 @@ static void lease_next(struct lease *lease, struct server *server, enum close_re
             continue;
         }
         lease->server = server;
+        if (server->named) {
+            lease_note_name(lease);
+        } else {
+            lease->name = NULL;   /* the one before may have been */
+        }
         lease->went_us = ring_now_us(lease->room->ring);
         lease->tries++;
         /* Should the server be away: it was here before those that wait, and only so many are. */
@@ -334,6 +348,7 @@ void lease_ask(struct lease *lease, struct upstream *room, struct backend *backe
     uint32_t tries = lease->tries;
     uint64_t avoid = lease->avoid, queued_us = lease->queued_us;
     *lease = (struct lease){.room = room, .backend = backend, .owner = owner, .told = pick->told,
+                            .arena = pick->arena,
                             .client = pick->client, .key = pick->key, .fresh = pick->fresh,
                             .once = pick->once, .parked = pick->fresh, .avoid = avoid,
                             .tries = tries, .tries_before = tries, .queued_us = queued_us,

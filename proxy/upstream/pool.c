@@ -182,10 +182,11 @@ struct session *local_server_take(struct local_server *local, bool proven) {
  * whatever state they are. */
 bool local_server_give(struct local_server *local, struct session *session) {
     bool idle = !session->dead && session->up && session->idle;
+    bool gone = atomic_load_explicit(&local->server->admin, memory_order_relaxed) == SERVER_ABSENT;
     bool once = local->server->send_proxy != CONF_PROXY_NO || local->server->uwsgi;
     session->owner = &local->task;
     if (session->dead || once ||
-        (!idle && (local->room->draining || local->server->idle_holds_slot))) {
+        (!idle && (local->room->draining || local->server->idle_holds_slot || gone))) {
         session_forget(session);
         return false;
     }
@@ -222,11 +223,20 @@ static void idle_close_all(struct local_server *local) {
     expire_arm(local);
 }
 
+void local_server_drain(struct local_server *local) {
+    idle_close_all(local);
+    for (struct list_node *node; (node = list_pop(&local->others)) != NULL;) {
+        session_forget(session_at(node));
+    }
+}
+
 void yield_run(struct post *post) {
     struct server_count *count = container_of(post, struct server_count, yield);
     struct local_server *local = atomic_load(&count->local);
     atomic_store(&count->yielding, false);
-    if (atomic_load(&local->server->shut)) {
+    if (atomic_load(&local->server->admin) == SERVER_ABSENT) {
+        local_server_drain(local);
+    } else if (atomic_load(&local->server->shut)) {
         idle_close_all(local);
     }
     if (server_is_awaited(local->backend, local->server)) {
@@ -265,13 +275,6 @@ void local_server_init(struct local_server *local, struct upstream *room, struct
     task_init(&local->task, sessions_changed);
     timer_init(&local->expire, expire_fired);
     atomic_store(&idle_counts(local)->local, local);
-}
-
-void local_server_drain(struct local_server *local) {
-    idle_close_all(local);
-    for (struct list_node *node; (node = list_pop(&local->others)) != NULL;) {
-        session_forget(session_at(node));
-    }
 }
 
 void local_server_fini(struct local_server *local) {

@@ -31,16 +31,21 @@ static void backend_limits(struct backend *backend, const struct conf_backend *c
     };
 }
 
+void server_call(struct server *server) {
+    addr_print(&server->addr, server->name);
+    server->hash = str_hash(str_of(server->name));
+}
+
 static void server_init(struct server *server, struct backend *backend, uint32_t index,
                         const struct conf_server *conf) {
     *server = (struct server){.addr = conf->addr, .backend = backend, .index = index,
                               .weight = conf->weight,
                               .send_proxy = conf->send_proxy, .slots = conf->slots,
+                              .counted = conf->slots != 0,
                               .idle_holds_slot = conf->idle_holds_slot,
                               .uwsgi = conf->protocol == CONF_PROTOCOL_UWSGI,
                               .backup = conf->backup};
-    addr_print(&server->addr, server->name);
-    server->hash = str_hash(str_of(server->name));
+    server_call(server);
     size_t size = backend->ring_count * sizeof *server->counts;
     server->counts = aligned_alloc(_Alignof(struct server_count), size);
     ensure(server->counts != NULL);
@@ -69,13 +74,35 @@ static void checking_init(struct checking *checking, const struct conf_backend *
     };
 }
 
+/* A name's line is several. */
+static void servers_init(struct backend *backend, const struct conf_backend *conf) {
+    for (uint32_t k = 0; k < conf->server_count; k++) {
+        backend->server_count += conf_server_places(&conf->servers[k]);
+    }
+    atomic_store(&backend->present, backend->server_count);
+    size_t size = backend->server_count * sizeof *backend->servers;
+    backend->servers = aligned_alloc(_Alignof(struct server), size);
+    ensure(backend->servers != NULL);
+    for (uint32_t i = 0, k = 0, line = 0; i < backend->server_count; i++, k++) {
+        if (k == conf_server_places(&conf->servers[line])) {
+            line++;
+            k = 0;
+        }
+        struct server *server = &backend->servers[i];
+        server_init(server, backend, i, &conf->servers[line]);
+        backend->send_proxy |= server->send_proxy != CONF_PROXY_NO;
+        backend->lengths |= server->uwsgi;
+        backend->has_backups |= server->backup;
+        server_queue(server, backend);
+    }
+}
+
 static void backend_init(struct backend *backend, uint32_t index, const struct conf_backend *conf,
                          uint32_t ring_count) {
     *backend = (struct backend){
         .name = mem_copy(conf->name, strlen(conf->name)),
         .index = index,
         .balance = conf->balance,
-        .server_count = conf->server_count,
         .connect_ms = (uint32_t)conf->connect_timeout_ms,
         .response_ms = (uint32_t)conf->response_timeout_ms,
         .stall_ms = (uint32_t)conf->stall_timeout_ms,
@@ -109,16 +136,7 @@ static void backend_init(struct backend *backend, uint32_t index, const struct c
     pthread_mutex_init(&backend->verdicts, NULL);
     queue_init(backend->queue, (uint32_t)conf->queue);
     backend_limits(backend, conf);
-    size_t size = conf->server_count * sizeof *backend->servers;
-    backend->servers = aligned_alloc(_Alignof(struct server), size);
-    ensure(backend->servers != NULL);
-    for (uint32_t i = 0; i < conf->server_count; i++) {
-        server_init(&backend->servers[i], backend, i, &conf->servers[i]);
-        backend->send_proxy |= backend->servers[i].send_proxy != CONF_PROXY_NO;
-        backend->lengths |= backend->servers[i].uwsgi;
-        backend->has_backups |= backend->servers[i].backup;
-        server_queue(&backend->servers[i], backend);
-    }
+    servers_init(backend, conf);
 }
 
 struct registry *registry_new(const struct conf *conf, uint32_t ring_count) {
@@ -130,6 +148,7 @@ struct registry *registry_new(const struct conf *conf, uint32_t ring_count) {
     for (uint32_t i = 0; i < conf->backend_count; i++) {
         backend_init(&registry->backends[i], i, &conf->backends[i], ring_count);
     }
+    names_init(registry, conf);
     return registry;
 }
 
@@ -139,6 +158,7 @@ void registry_free(struct registry *registry) {
         for (uint32_t k = 0; k < backend->server_count; k++) {
             ensure(atomic_load(&backend->servers[k].kept) == 0);
             ensure(atomic_load(&backend->servers[k].used) == 0);
+            ensure(atomic_load(&backend->servers[k].wires.count) == 0);
             free(backend->servers[k].counts);
             if (backend->servers[k].queue != NULL) {
                 queue_fini(backend->servers[k].queue);
@@ -160,6 +180,7 @@ void registry_free(struct registry *registry) {
     }
     budget_free(registry->budget);
     mem_free(registry->backends);
+    names_fini(registry);
     mem_free(registry);
 }
 

@@ -8,7 +8,7 @@ bool server_is_fit(const struct server *server) {
 }
 
 void server_shut_set(struct server *server) {
-    bool disabled = atomic_load(&server->admin) == SERVER_DISABLED;
+    bool disabled = atomic_load(&server->admin) >= SERVER_DISABLED;
     atomic_store(&server->shut, disabled || atomic_load(&server->ejected));
 }
 
@@ -31,13 +31,16 @@ void server_set_admin(struct server *server, enum server_admin admin) {
     };
     struct backend *backend = server->backend;
     pthread_mutex_lock(&backend->verdicts);
-    bool changes = atomic_exchange(&server->admin, (uint8_t)admin) != (uint8_t)admin;
+    uint8_t was = atomic_load(&server->admin);
+    if (was != SERVER_ABSENT && was != (uint8_t)admin) {
+        atomic_store(&server->admin, (uint8_t)admin);
+        log_info("[backend %s] %s is %s", backend->name, server->name, words[admin]);
+    }
     server_shut_set(server);
     pthread_mutex_unlock(&backend->verdicts);
-    if (!changes) {
+    if (was == SERVER_ABSENT || was == (uint8_t)admin) {
         return;
     }
-    log_info("[backend %s] %s is %s", backend->name, server->name, words[admin]);
     if (admin == SERVER_READY) {
         slow_start_begin(server, 0);
     }

@@ -114,6 +114,17 @@ int64_t sids_find(struct sids *sids, struct str text, uint64_t now_ms) {
     return server;
 }
 
+void sids_forget(struct sids *sids, uint32_t server) {
+    for (uint32_t i = 0; i < SHARDS; i++) {
+        struct shard *shard = &sids->shards[i];
+        pthread_mutex_lock(&shard->lock);
+        for (uint32_t k = 0; k < shard->used; k++) {
+            shard->sids[k].due_ms = shard->sids[k].server == server ? 0 : shard->sids[k].due_ms;
+        }
+        pthread_mutex_unlock(&shard->lock);
+    }
+}
+
 struct sids *sids_new(uint32_t max) {
     struct sids *sids = aligned_alloc(_Alignof(struct sids), sizeof *sids);
     ensure(sids != NULL);

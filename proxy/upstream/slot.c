@@ -31,8 +31,8 @@ static uint64_t away_limit_ms(const struct backend *backend, const struct server
 }
 
 /* How long it is worth while to wait for one of the servers to be back. */
-static uint64_t away_left_ms(const struct upstream *room, const struct backend *backend) {
-    uint64_t now = ring_now_ms(room->ring), left = 0;
+static uint64_t away_left_ms(const struct upstream *room, struct backend *backend) {
+    uint64_t now = ring_now_ms(room->ring), left = names_left_ms(room, backend);
     for (uint32_t i = 0; i < backend->server_count; i++) {
         const struct server *server = &backend->servers[i];
         uint64_t since = atomic_load(&server->away_ms);
@@ -133,11 +133,11 @@ void slot_found(struct lease *lease) {
 /* --- Slots -------------------------------------------------------------------------------- */
 
 bool slot_take_of(struct server *server) {
-    if (server->slots == 0) {
+    if (!server->counted) {
         return true;
     }
     uint32_t used = atomic_load(&server->used);
-    while (used < server->slots) {
+    while (server->slots == 0 || used < server->slots) {
         if (atomic_compare_exchange_weak(&server->used, &used, used + 1)) {
             return true;
         }
@@ -183,7 +183,7 @@ struct server *slot_take(struct upstream *room, struct backend *backend, struct 
 }
 
 void slot_give(struct upstream *room, struct backend *backend, struct server *server) {
-    if (server->slots != 0) {
+    if (server->counted) {
         uint32_t before = atomic_fetch_sub(&server->used, 1);
         ensure(before > 0);
     }
@@ -492,7 +492,7 @@ bool slot_never_there(const struct backend *backend) {
     return i == backend->server_count && slot_all_away(backend);
 }
 
-bool slot_hopeless(const struct upstream *room, const struct backend *backend) {
+bool slot_hopeless(const struct upstream *room, struct backend *backend) {
     return away_left_ms(room, backend) == 0;
 }
 

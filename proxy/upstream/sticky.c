@@ -18,8 +18,9 @@ static void base64url(const uint8_t *from, char to[STICKY_LEN]) {
 
 /* The signature of its name is all that a cookie needs to say of a server: who has no secret can
  * neither make one nor see from it which address was signed. */
-static void server_sign(struct server *server, const struct backend *backend, struct str secret) {
+void server_sign(struct server *server, struct str secret) {
     static const char purpose[] = "gyre sticky 1";
+    const struct backend *backend = server->backend;
     uint32_t cap = (uint32_t)(sizeof purpose + strlen(backend->name) + 1 + sizeof server->name);
     struct text text = text_on(mem_alloc(cap), cap);
     text_str(&text, (struct str){purpose, sizeof purpose});
@@ -37,8 +38,11 @@ void registry_sign(struct registry *registry, struct str secret) {
         struct backend *backend = &registry->backends[i];
         uint32_t count = backend->sticky == CONF_STICKY_COOKIE ? backend->server_count : 0;
         for (uint32_t k = 0; k < count; k++) {
-            server_sign(&backend->servers[k], backend, secret);
+            server_sign(&backend->servers[k], secret);
         }
+    }
+    if (registry->name_count > 0) {   /* their servers are signed as they come */
+        registry->secret = (struct str){mem_copy(secret.p, secret.len), secret.len};
     }
 }
 
@@ -57,7 +61,9 @@ struct server *sticky_find(const struct backend *backend, struct str value) {
     struct server *found = NULL;
     for (uint32_t i = 0; value.len == STICKY_LEN && i < backend->server_count; i++) {
         struct server *server = &backend->servers[i];
-        found = is_same(server->sticky, value.p) ? server : found;
+        if (atomic_load_explicit(&server->admin, memory_order_acquire) != SERVER_ABSENT) {
+            found = is_same(server->sticky, value.p) ? server : found;
+        }
     }
     return found;
 }

@@ -26,13 +26,18 @@ struct server_count {
 #define STICKY_LEN 24u
 
 /* READY; DRAIN: it gets no new requests, but those of clients that stick to it, and those that run
- * end; DISABLED: none at all, and idle connections to it are closed. */
-enum server_admin { SERVER_READY, SERVER_DRAIN, SERVER_DISABLED };
+ * end; DISABLED: none at all, and idle connections to it are closed; ABSENT: it has no address now,
+ * which nobody orders. */
+enum server_admin { SERVER_READY, SERVER_DRAIN, SERVER_DISABLED, SERVER_ABSENT };
 
 struct server {
-    struct addr addr;
+    struct addr addr;                        /* this, name, hash and sticky: see struct name */
     struct backend *backend;
     char name[ADDR_TEXT_MAX];                /* as the log prints it */
+    bool named;                              /* it is one of a name's addresses */
+    bool counted;                            /* used counts its requests: named, or with slots */
+    struct connection_limit wires;           /* named: connections to it, for as long as they are */
+    _Atomic uint32_t moves;                  /* named: addresses that it has had */
     uint32_t weight;
     enum conf_proxy send_proxy;              /* its connections are never shared by clients */
     uint32_t index;                          /* in its backend */
@@ -52,7 +57,8 @@ struct server {
     _Atomic bool trying;                     /* away: one does */
     _Atomic bool seen;                       /* it was there once */
     _Atomic bool ill;                        /* say its checks; set by the ring that makes them */
-    _Atomic uint8_t admin;                   /* enum server_admin; server_set_admin sets it */
+    _Atomic uint8_t admin;                   /* enum server_admin; server_set_admin sets it, and
+                                              * name.c */
     _Atomic bool ejected;                    /* away: say its requests; retry_ms ends it */
     _Atomic bool shut;                       /* ejected or disabled: no connection is kept */
     _Atomic uint32_t failed;                 /* requests in a row that speak against it; not 0 while
@@ -90,6 +96,9 @@ struct backend {
     struct conf_hash_on hash_on;             /* into that text */
     struct server *servers;
     uint32_t server_count;
+    _Atomic uint32_t present;                /* servers that are not ABSENT */
+    _Atomic uint32_t unanswered;             /* names of which no address is known yet */
+    _Atomic uint64_t unanswered_ms;          /* since when a request has waited for that */
     enum conf_sticky sticky;
     char *sticky_name;                       /* of its cookie */
     struct sids *sids;                       /* sticky = socketio, else NULL */
@@ -115,11 +124,42 @@ struct backend {
     struct http_limits limits;               /* of connections to its servers */
 };
 
+/* Servers that are given by the name of their host: places of the backend, which addresses come to
+ * and go from while the rings run. A place is ABSENT while it has none. What requests have of it
+ * then they keep: its address changes only once no ring knows of any connection or request at it.
+ * So a ring may read the address of a place, and what is made of it, in a turn in which it has
+ * found it not ABSENT, and while it holds a slot of it (named: they are counted always).
+ *
+ * All of a name's answers come from one thread, which alone uses it. */
+struct name {
+    struct registry *registry;
+    struct backend *backend;
+    char *host;
+    uint32_t line;                           /* of the configuration */
+    struct addr port;                        /* the rest of each address */
+    struct server *places;                   /* of the backend, all in a row */
+    uint32_t place_count;
+    struct addr *wanted;                     /* the last answer, as far as it is taken */
+    uint32_t wanted_count, wanted_max;
+    bool failing, crowded, waits;            /* was logged */
+};
+
 struct registry {
     struct backend *backends;
     struct budget *budget;                   /* of requests that go again */
     uint32_t backend_count, ring_count;
+    struct name *names;
+    uint32_t name_count;
+    struct str secret;                       /* for names in backends with sticky = cookie */
 };
+
+/* Addresses (family and IP; their ports are not looked at) that were found for a name, in whatever
+ * order. Those that are not among the servers become some, the others leave. */
+void name_found(struct name *, const struct addr *, uint32_t count);
+/* Nothing was found, so that nothing changes. */
+void name_failed(struct name *, const char *why);
+/* True: an address waits for a place where requests still run; to be called again soon. */
+bool name_settle(struct name *);
 
 /* Made before the rings, from a checked configuration; rings of at most ring_count. */
 struct registry *registry_new(const struct conf *, uint32_t ring_count);
@@ -136,6 +176,16 @@ void server_set_admin(struct server *, enum server_admin);
 /* The server that a cookie names; NULL: none of this backend. Takes as long for every value. */
 struct server *sticky_find(const struct backend *, struct str value);
 
+/* --- Who looks names up ------------------------------------------------------------------- */
+
+/* A thread of its own, which asks no ring for anything and holds none up. */
+struct resolver;
+/* While the rings run. asks: name servers, each with its port; none: those of /etc/resolv.conf.
+ * NULL: there are no names. */
+struct resolver *resolver_new(struct registry *, const struct addr *asks, uint32_t ask_count);
+/* Before the rings end. NULL is none. */
+void resolver_free(struct resolver *);
+
 /* --- Sessions of Engine.IO: by any thread ------------------------------------------------- */
 
 #define SIDS_MAX 65536u
@@ -146,6 +196,8 @@ void sids_free(struct sids *);
 /* The server with that index has opened a session. It is forgotten when nothing has come of it for
  * idle_ms. True: another one, that was live, had to make room. */
 bool sids_learn(struct sids *, struct str sid, uint32_t server, uint32_t idle_ms, uint64_t now_ms);
+/* No session is at that server any more. */
+void sids_forget(struct sids *, uint32_t server);
 /* A request of the session: the server's index; -1: it is not known. */
 int64_t sids_find(struct sids *, struct str sid, uint64_t now_ms);
 
@@ -213,6 +265,8 @@ struct lease {
     struct task *owner;
     struct task dialed;
     const struct client_told *told; /* of its pick */
+    struct arena *arena;            /* of its pick */
+    const char *name;               /* of its server, if that is named: see lease_server_name */
     uint64_t key;                   /* of its pick */
     const struct server *stuck;     /* of its pick, as long as it is there */
     uint64_t tried;                 /* servers that refused this request, by index (first 64) */
@@ -242,6 +296,7 @@ struct pick {
     bool fresh;                     /* not on a kept-alive connection: the second try of a race */
     bool once;                      /* it can not be repeated: no race may lose it */
     const struct client_told *told; /* NULL: of nobody. Outlives the lease's waiting */
+    struct arena *arena;            /* NULL: nobody asks for lease_server_name */
     struct endpoint client;         /* who asks: the queue is fair between clients */
     uint64_t key;                   /* balance = hash: equal keys go to the same server */
     const struct server *stuck;     /* NULL, or the only one to take as long as it is there: its
@@ -271,6 +326,11 @@ static inline void lease_answered(struct lease *, uint32_t status);
  * dial goes on without the lease and becomes an idle connection, but to a server with slots or
  * send_proxy it is given up. */
 void lease_end(struct lease *, enum close_reason why);
+
+/* Of the server that was picked last, also when the lease has ended; "-": it had none. */
+static inline const char *lease_server_name(const struct lease *lease) {
+    return lease->name != NULL ? lease->name : lease->server != NULL ? lease->server->name : "-";
+}
 
 /* The rare part of lease_answered: it says something new of the server. */
 void eject_answered(struct lease *, uint32_t status);

@@ -89,6 +89,22 @@ void server_tell(struct server *);
 /* With the lock. */
 void server_shut_set(struct server *);
 
+/* sticky.c: what cookies say of it. */
+void server_sign(struct server *, struct str secret);
+
+/* registry.c: of its address. */
+void server_call(struct server *);
+
+/* name.c */
+void names_init(struct registry *, const struct conf *);
+void names_fini(struct registry *);
+/* How many servers a line of the configuration is. */
+static inline uint32_t conf_server_places(const struct conf_server *server) {
+    return server->name[0] != '\0' ? 2 * server->addresses : 1;
+}
+/* How long it is worth while to wait for the first answers. */
+uint64_t names_left_ms(const struct upstream *, struct backend *);
+
 /* pool.c: kept connections. */
 /* On its own ring: a server is shut, or wanted. */
 void yield_run(struct post *);
@@ -145,7 +161,7 @@ bool slot_leave(struct lease *);
 /* It waits no longer, and does not want what may be on its way. */
 void slot_abandon(struct lease *);
 /* True when every server has been away for so long that nobody waits for it any more. */
-bool slot_hopeless(const struct upstream *, const struct backend *);
+bool slot_hopeless(const struct upstream *, struct backend *);
 bool slot_all_away(const struct backend *);
 /* True when none is READY. */
 bool slot_none_ready(const struct backend *);

@@ -16,7 +16,7 @@
 #include "sim/sim.h"
 #include "upstream/upstream_priv.h"
 
-#define SERVERS_MAX 3u
+#define SERVERS_MAX 6u
 #define LINKS_MAX 20000u
 #define WORKERS(seed) (1 + (uint32_t)((seed) % 4))
 

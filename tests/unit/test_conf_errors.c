@@ -375,12 +375,25 @@ static void test_servers(void **state) {
                  "server = 127.0.0.1:1 wieght=2: unknown option wieght; did you mean weight?");
     lab_line_bad("backend", "server = 127.0.0.1:1 standby=1",
                  "server = 127.0.0.1:1 standby=1: unknown option standby; there is slots= idle_holds_slot= "
-                 "protocol= weight= backup= send_proxy=");
+                 "protocol= weight= backup= addresses= send_proxy=");
     lab_line_bad("backend", "server = 127.0.0.1:1 balance=x",
                  "server = 127.0.0.1:1 balance=x: unknown option balance; there is slots= idle_holds_slot= "
-                 "protocol= weight= backup= send_proxy=");
+                 "protocol= weight= backup= addresses= send_proxy=");
     lab_line_bad("backend", "server = 127.0.0.1:1 weight=1 weight=1",
                  "server = 127.0.0.1:1 weight=1 weight=1: weight stands twice");
+    lab_bad(LAB_LISTENER "[backend app]\nserver = app:1 weight=2\nserver = App:1\n",
+            "t:6: server = App:1: it stands in line 5 already\n");
+    lab_line_bad("backend", "server = a..b:1",
+                 "server = a..b:1: a host is labels of 1 to 63 letters, digits, - or _ with a dot "
+                 "between them");
+    lab_line_bad("backend", "server = app:1 addresses=501",
+                 "addresses = 501: write a number from 1 to 500");
+    lab_line_bad("global", "resolver = ns1:53",
+                 "resolver = ns1:53: a name server has a numeric address, as in 127.0.0.1:53");
+    lab_line_bad("global", "resolver = unix:/ns",
+                 "resolver = unix:/ns: a name server has a numeric address, as in 127.0.0.1:53");
+    lab_line_bad("global", "resolver = 127.0.0.1",
+                 "resolver = 127.0.0.1: write HOST:PORT, [V6]:PORT, :PORT or unix:PATH");
     static const char *const odd[] = {"backup", "weight=", "=2"};
     char line[128], expected[256];
     for (size_t i = 0; i < sizeof(odd) / sizeof(*odd); i++) {
