@@ -13,7 +13,7 @@ GUNICORN = [PYTHON, "-m", "gunicorn", "-b", "{bind}", "--log-level", "warning",
             "--keep-alive", "1", "--graceful-timeout", "10"]
 UWSGI_RELOAD = "spawned uWSGI worker"
 UWSGI = ["/usr/bin/uwsgi-core", "--plugins", "python3", "--need-app", "--master", "--die-on-term",
-         "--disable-logging", "--chmod-socket=666", "--listen", "100"]
+         "--disable-logging", "--chmod-socket=666", "--listen", "1024"]
 
 NO_WS_SYNC = "a synchronous worker would serve one client for ever"
 NO_WS_WSGI = "WSGI has none, and this server adds none"
@@ -128,7 +128,8 @@ ROWS = [
         gyre="slots = 4", at_once=4, has_not=without_ws(NO_WS_SYNC)),
     Row("Django with Channels, daphne", "django",
         [PYTHON, "-m", "daphne", "--proxy-headers", "-v", "0", "asgi:application"],
-        tcp=["-b", "{host}", "-p", "{port}"], unix=["-u", "{path}"], short=True,
+        tcp=["-e", "tcp:{port}:interface={host}:backlog=1024"],     # its own is 50
+        unix=["-e", "unix:{path}:backlog=1024"], short=True,
         but={"restart": ENDS_AT_ONCE}),
     Row("Django with Channels, uvicorn", "django", [*UVICORN, "asgi:application"], **UVICORN_AT),
     Row("Bottle, gunicorn sync -w 4", "bottle", [*GUNICORN, "-w", "4", "app:app"],
@@ -144,7 +145,8 @@ ROWS = [
         gyre="slots = 8", at_once=8, has_not=without_ws(NO_WS_WSGI),
         but={"restart": ENDS_AT_ONCE}),
     Row("Quart, hypercorn", "quart",
-        [PYTHON, "-m", "hypercorn", "--keep-alive", "1", "-b", "{bind}", "app:app"],
+        [PYTHON, "-m", "hypercorn", "--keep-alive", "1", "--backlog", "1024", "-b", "{bind}",
+         "app:app"],
         but={"ws close": CODE_UNHEARD}),
     Row("Sanic", "sanic", [PYTHON, "app.py", "{bind}"],
         pip=("sanic", "sanic-routing", "html5tagger", "tracerite", "httptools", "uvloop")),
