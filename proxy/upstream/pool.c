@@ -93,6 +93,7 @@ static bool keep(struct local_server *local, struct session *session) {
         return false;
     }
     session->since_ms = ring_now_ms(local->room->ring);
+    local->brief = local->brief && session->served < 2;
     list_append(&local->idle, &session->link);
     local->idle_count++;
     if (!timer_armed(&local->expire)) {
@@ -127,6 +128,22 @@ bool idle_evict(struct upstream *room) {
     return true;
 }
 
+/* Some servers close after each answer, unannounced and a moment later (uWSGI's http-socket). Once
+ * one was seen to, what can not be repeated goes on no connection of it that has not served twice,
+ * or is still there after a while. */
+#define PROVEN_MS 50u
+
+static bool is_proven(const struct local_server *local, const struct session *session) {
+    return session->served > 1 ||
+           ring_now_ms(local->room->ring) - session->since_ms >= PROVEN_MS;
+}
+
+static void idle_died(struct local_server *local, struct session *session) {
+    local->brief = local->brief || (session->dead && !is_proven(local, session));
+    idle_remove(local, session);
+    session_forget(session);
+}
+
 /* One of our sessions has changed: it is up and idle now, or dead. */
 static void sessions_changed(struct task *task) {
     struct local_server *local = container_of(task, struct local_server, task);
@@ -135,8 +152,7 @@ static void sessions_changed(struct task *task) {
         next = node->next;
         struct session *session = session_at(node);
         if (session->dead) {
-            idle_remove(local, session);
-            session_forget(session);
+            idle_died(local, session);
         }
     }
     for (struct list_node *node = local->others.next; node != &local->others; node = next) {
@@ -149,17 +165,8 @@ static void sessions_changed(struct task *task) {
     }
 }
 
-/* Some servers close after each answer, unannounced and a moment later (uWSGI's http-socket): a
- * connection that has served twice, or is still there after a while, is one that is kept. */
-#define PROVEN_MS 50u
-
-static bool is_proven(const struct local_server *local, const struct session *session) {
-    return session->served > 1 ||
-           ring_now_ms(local->room->ring) - session->since_ms >= PROVEN_MS;
-}
-
 struct session *local_server_take(struct local_server *local, bool proven) {
-    proven = proven && !local->server->idle_holds_slot;     /* that it keeps them is known */
+    proven = proven && local->brief && !local->server->idle_holds_slot;
     struct list_node *before;
     for (struct list_node *node = local->idle.prev; node != &local->idle; node = before) {
         struct session *session = session_at(node);
@@ -168,11 +175,12 @@ struct session *local_server_take(struct local_server *local, bool proven) {
         if (usable && proven && !is_proven(local, session)) {
             continue;
         }
-        idle_remove(local, session);
-        if (usable) {
-            return session;
+        if (!usable) {
+            idle_died(local, session);
+            continue;
         }
-        session_forget(session);
+        idle_remove(local, session);
+        return session;
     }
     return NULL;
 }

@@ -15,6 +15,7 @@ struct local_server {
     struct list_node idle;       /* ready for a request; the one used last stands last */
     struct list_node others;     /* dialling without a lease, or finishing a message */
     uint32_t idle_count;
+    bool brief;                  /* it closes connections unannounced, just after an answer */
     uint32_t reserved;           /* of server->kept, ours */
     int64_t turn;                /* smooth round robin: what this server is owed */
     struct task task;            /* owner of these sessions */
