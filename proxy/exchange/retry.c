@@ -7,7 +7,6 @@
  * other: it ends its kept connections, and then its listener with those who came back in its queue.
  * So the race does not count; what goes again goes on no kept connection, and has no second one. */
 #define PAUSE_MS 50u
-#define RACE_MS 20u
 
 static const enum stats_counter counter_of[] = {
     [RETRY_RESET] = STAT_RETRIED_RESET,
@@ -16,8 +15,7 @@ static const enum stats_counter counter_of[] = {
 };
 
 static bool is_race(const struct exchange *e) {
-    uint64_t gone_ms = (ring_now_us(e->room->ring) - e->moved_us) / 1000;
-    return e->lease.reused && gone_ms < RACE_MS;
+    return e->lease.reused && ring_now_us(e->room->ring) - e->moved_us < LEASE_RACE_US;
 }
 
 /* What was streamed is gone. */

@@ -5,10 +5,6 @@
 #include "base/log.h"
 #include "upstream/upstream_priv.h"
 
-/* A kept connection that its server closes just as a request comes says nothing: it shows at once,
- * and happens to those that are well. */
-#define RACE_US 20000u
-
 /* What a dying process takes with it it takes within such a time. */
 #define DYING_US 1000000u
 
@@ -174,7 +170,7 @@ bool eject_missed(struct lease *lease, enum close_reason why) {
 
 static bool is_race(const struct lease *lease, enum close_reason why) {
     return why == CLOSE_BACKEND_CLOSED && lease->reused &&
-           ring_now_us(lease->room->ring) - lease->ready_us < RACE_US;
+           ring_now_us(lease->room->ring) - lease->ready_us < LEASE_RACE_US;
 }
 
 void eject_ended(struct lease *lease, enum close_reason why) {

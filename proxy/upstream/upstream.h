@@ -241,6 +241,9 @@ void upstream_fini(struct upstream *);       /* every lease must have ended */
 enum lease_state { LEASE_NONE, LEASE_WAITING, LEASE_READY, LEASE_FAILED };
 
 #define LEASE_TRIES_MAX 64
+/* The race of a kept connection, which its server closes just as a request comes: it shows within
+ * such a time, happens to servers that are well, and says nothing of them. */
+#define LEASE_RACE_US 20000u
 /* Its place in a set of servers; those past the first 64 have none. */
 static inline uint64_t server_bit(const struct server *server) {
     return server->index < LEASE_TRIES_MAX ? (uint64_t)1 << server->index : 0;
