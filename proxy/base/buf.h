@@ -90,8 +90,11 @@ void bufq_shrink(struct bufq *);          /* gives the slice array back when emp
  * but not for an empty queue to be full; who finds no room (bufq_ask) hears of it when bytes leave.
  */
 #define BUFQ_PRESSED 16384u
+static inline uint32_t bufq_mark_now(uint32_t mark) {
+    return mark > BUFQ_PRESSED && memory_is_pressed() ? BUFQ_PRESSED : mark;
+}
 static inline uint32_t bufq_mark(const struct bufq *q) {
-    return q->mark > BUFQ_PRESSED && memory_is_pressed() ? BUFQ_PRESSED : q->mark;
+    return bufq_mark_now(q->mark);
 }
 /* bufq_mark - bytes, never negative. */
 static inline uint32_t bufq_room(const struct bufq *q) {

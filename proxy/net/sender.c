@@ -62,7 +62,7 @@ struct bufq *wire_tx(struct wire *w) {
 }
 
 uint32_t wire_room(struct wire *w) {
-    return w->sender != NULL ? bufq_ask(&w->sender->tx) : w->limits->tx_mark;
+    return w->sender != NULL ? bufq_ask(&w->sender->tx) : bufq_mark_now(w->limits->tx_mark);
 }
 
 bool wire_sent_none(const struct wire *w) {

@@ -19,7 +19,7 @@ struct ring_params {
     uint32_t sq_entries;          /* 0: default (1024); rounded up to a power of two */
     uint32_t cq_entries;          /* 0: default (8192) */
     uint32_t buf_size;            /* of one receive buffer, bytes; 0: default (64 KiB) */
-    uint32_t buf_window;          /* buffers the kernel holds at once; 0: default (256) */
+    uint32_t buf_window;          /* buffers the kernel holds at once; 0: default (128) */
     uint32_t buf_max;             /* receive buffers in all, held by anybody; 0: default (1024) */
     uint32_t handshakes_per_turn; /* tasks of TASK_HANDSHAKE run in a turn; 0: default (1) */
     bool one_shot;                /* receive policy of kernels below 6.8, for tests */
