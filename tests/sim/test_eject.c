@@ -1,5 +1,6 @@
 /* Passive ejection: servers whose requests fail are left alone, for longer each time, tried by one
- * request, and never all of them; on whole gyres of one to four rings. */
+ * request, and never all of them; on whole gyres of one to four rings. Long, as each change of a
+ * server's state is a scene of one lab. */
 #include "eject_lab.h"
 
 #define SHORT "eject_time = 1s\neject_time_max = 8s\nresponse_timeout = 200ms\n" \

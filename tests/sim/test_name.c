@@ -1,5 +1,6 @@
 /* Servers given by name: addresses that come, go and come again under load, on whole gyres of one
- * to four rings. What a name server would say is told to name.c here, as resolve.c does. */
+ * to four rings. What a name server would say is told to name.c here, as resolve.c does. Long, as
+ * each way in which an address can come or go is a scene of one lab. */
 #include "eject_lab.h"
 
 #define KEPT "keepalive = 64\nkeepalive_timeout = 1h\n"
