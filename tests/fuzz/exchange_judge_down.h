@@ -306,11 +306,14 @@ static bool is_idle_race(const struct actor *a) {
     return a->was_paused || a->said_us + 1000000 > a->ended_us;
 }
 
-/* Its answer has begun, and was cut before the first byte of it came: by a reset. */
+/* Its answer has begun, or that to one like it or behind it, and was cut before the first byte of it
+ * came: by a reset, which overtakes what was on its way. */
 static bool is_cut_early(uint32_t client, uint32_t i) {
+    struct asked *const *asked = judge_asked[client];
     for (uint32_t k = 0; stage.clients[client].peer->reset && k < stage.record_count; k++) {
         const struct record *r = stage.records[k];
-        if (r->client == (int)client && r->asked == (int)i && r->answer.head.head_used > 0) {
+        if (r->client == (int)client && r->asked >= 0 && r->answer.head.head_used > 0 &&
+            (r->asked >= (int)i || is_same_request(asked[r->asked], asked[i]))) {
             return true;
         }
     }

@@ -7,6 +7,8 @@
 
 /* What is said, or done, arrives within this: but through the narrowest pipes. */
 #define JUDGE_SOON_US 3000000u
+/* Both ways, where that is slowest: who has left is heard of by then. */
+#define JUDGE_STILLBORN_US 50000u
 
 static bool is_narrow(void) {
     return (stage.play.network >> 2 & 3) == 2;
@@ -59,11 +61,12 @@ static const char *sync_dial_check(const struct conn *c) {
 
 /* --- Clients that have gone --------------------------------------------------------------- */
 
-/* A request of a client that has gone since does not go up. */
+/* A request of a client that has gone since does not go up. (Who does not read hears it later.) */
 static const char *gone_check(const struct record *r) {
     const struct actor *a = &stage.clients[r->client];
     bool last = judge_asked[r->client][r->asked]->end == a->said.len;
-    if (is_calm() && last && a->left && a->hung_us + JUDGE_SOON_US < r->at_us) {
+    if (is_calm() && !r->conn->actor.was_paused && last && a->left &&
+        a->hung_us + JUDGE_SOON_US < r->at_us) {
         return "a server hears of a request whose client has gone";
     }
     return NULL;
@@ -128,11 +131,12 @@ static bool is_busy(uint64_t over_us, const struct conn *c, uint64_t at_us) {
     return over_us > at_us && !ends;
 }
 
-/* gyre had given it up, perhaps before it was heard. */
+/* gyre had given it up, or had its answer that was said unasked, perhaps before it was heard. */
 static bool is_given_up(const struct record *r) {
     const struct answer *a = &r->answer;
     uint64_t ended_us = r->conn->actor.ended_us;
-    bool served = a->result == NAIVE_DONE && said_us(r->conn, a->end) <= ended_us;
+    bool served = a->result == NAIVE_DONE && a->begin >= r->said &&
+                  said_us(r->conn, a->end) <= ended_us;
     return ended_us != 0 && ended_us <= r->at_us + JUDGE_SOON_US && !served;
 }
 
@@ -153,7 +157,7 @@ static const char *slots_check(const struct record *r) {
 /* Its client left while it was dialled, and it came to be all the same: it is ended at once. */
 static bool is_stillborn(const struct conn *c) {
     return c->actor.peer->rx_total == 0 && c->actor.ended_us != 0 &&
-           c->actor.ended_us <= c->accepted_us + 10000;   /* us */
+           c->actor.ended_us <= c->accepted_us + JUDGE_STILLBORN_US;
 }
 
 static const char *idle_slots_check(const struct conn *c) {
@@ -190,12 +194,13 @@ static bool waits_for_clients(const struct record *r) {
     return false;
 }
 
-/* Somebody may have waited in vain: with three clients for at most two others. */
+/* Somebody may have waited in vain: with three clients for at most two others, each of which may have
+ * gone three times. */
 static bool is_any_slow(void) {
     for (uint32_t i = 0; i < stage.record_count; i++) {
         const struct record *r = stage.records[i];
         if (!conn_is_clear(r->conn) || waits_for_clients(r) || r->answer.tunnel ||
-            record_over_us(r) - r->at_us > STAGE_QUEUE_US / 2 - 500000) {
+            record_over_us(r) - r->at_us > STAGE_QUEUE_US / 6 - 200000) {
             return true;
         }
     }

@@ -189,12 +189,15 @@ static bool record_may_be(const struct record *r, int asked, uint32_t times) {
            is_asked(r, judge_asked[r->client][asked]);
 }
 
-/* What this request is a repetition of, by the number that gyre gave it; -1: of none. */
+/* What this request is a repetition of, by the number that gyre gave it; -1: of none. It goes again
+ * once, and once more where it went first over a kept connection that its server was closing; that
+ * may be one over which nothing had come yet, as who it was made for has left. */
 static int repeated(const struct record *r) {
     struct str id = value_of(&r->request, "x-request-id");
     for (uint32_t i = 0; stage.records[i] != r; i++) {
         const struct record *before = stage.records[i];
-        if (before->client == r->client && record_may_be(r, before->asked, 1) &&
+        if (before->client == r->client &&
+            (record_may_be(r, before->asked, 1) || record_may_be(r, before->asked, 2)) &&
             str_eq(value_of(&before->request, "x-request-id"), id)) {
             return before->asked;
         }
