@@ -88,14 +88,13 @@ def start(name, argv, where, folder, core=PROXY_CORE, ahead=False, nice=0, envir
 
 class Tool:
     """A load generator: says ready, then, at its end, one JSON object. gyre-load waits for go()
-    in between."""
-    def __init__(self, name, argv, bench, ahead=False, nice=0):
+    in between. program: another one than gyre-NAME."""
+    def __init__(self, name, argv, bench, ahead=False, nice=0, core=CLIENT_CORE, program=None):
         self.name = name
         self.log = open(os.path.join(bench, f'{name}.log'), 'ab')
         self.process = subprocess.Popen(
-            [os.path.join(bench, f'gyre-{name}'), *argv], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=self.log,
-            preexec_fn=on_core(CLIENT_CORE, ahead, nice))
+            [*(program or [os.path.join(bench, f'gyre-{name}')]), *argv], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=self.log, preexec_fn=on_core(core, ahead, nice))
 
     def ready(self, seconds):
         """False where it has ended, or takes longer."""
@@ -197,13 +196,13 @@ def softirq_pids(cores=(PROXY_CORE,)):
     return found
 
 
-def core_busy_ns():
-    """All that core 0 did, in the kernel's ticks of 10 ms; what a hypervisor stole included."""
+def core_busy_ns(core=PROXY_CORE):
+    """All that a core did, in the kernel's ticks of 10 ms; what a hypervisor stole included."""
     tick = 1_000_000_000 // os.sysconf('SC_CLK_TCK')
     with open('/proc/stat') as f:
         for line in f:
             field = line.split()
-            if field[0] == f'cpu{PROXY_CORE}':
+            if field[0] == f'cpu{core}':
                 user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, field[1:9])
                 return (user + nice + system + irq + softirq + steal) * tick
     return 0
@@ -211,8 +210,8 @@ def core_busy_ns():
 
 class Accounts:
     """What a proxy, the kernel for it, and others took of its core since this was made."""
-    def __init__(self, pid, softirqs):
-        self.pids, self.softirqs = family(pid), softirqs
+    def __init__(self, pid, softirqs, core=PROXY_CORE):
+        self.pids, self.softirqs, self.core = family(pid), softirqs, core
         self.before = self.now()
 
     def now(self):
@@ -220,7 +219,7 @@ class Accounts:
         for pid in self.pids:
             threads.update(threads_ns(pid))
         soft = sum(sum(threads_ns(pid).values()) for pid in self.softirqs)
-        return time.monotonic_ns(), threads, soft, core_busy_ns()
+        return time.monotonic_ns(), threads, soft, core_busy_ns(self.core)
 
     def taken(self):
         (began, had, soft, core), (ended, has, soft_now, core_now) = self.before, self.now()
