@@ -1,4 +1,5 @@
 /* What no single line shows: references, what is missing, and what does not go together. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/ensure.h"
@@ -94,7 +95,12 @@ static void route_check(struct load *load, const struct part *part) {
 }
 
 /* A PROXY header in front of it would be taken for a packet. */
-static void server_check(struct load *load, const struct conf_server *server) {
+static void server_check(struct load *load, const struct conf_server *server,
+                         const struct key_set *own) {
+    if (own->has[KEY_backend_addresses] && server->name[0] == '\0') {
+        load_error(load, server->line, "addresses=%u behind an address that is no name: there is "
+                   "nothing to look up, drop it", server->addresses);
+    }
     if (server->protocol == CONF_PROTOCOL_UWSGI && server->send_proxy != CONF_PROXY_NO) {
         load_error(load, server->line, "send_proxy beside protocol = uwsgi: a packet says who the "
                    "client is, drop one of them");
@@ -113,6 +119,61 @@ static bool only_backups(const struct conf_backend *backend) {
     return backups == backend->server_count;
 }
 
+static bool is_told(const struct load *load, uint32_t line) {
+    uint32_t i = 0;
+    while (i < load->errors->count && load->errors->lines[i] != line) {
+        i++;
+    }
+    return i < load->errors->count;
+}
+
+/* A setting of something that nobody has asked for: it would be taken for granted, and is not. What
+ * is written to be off may keep its settings. */
+static void settings_check(struct load *load, const struct part *part) {
+    static const struct {
+        enum conf_key_id setting, of;
+        const char *value;
+    } rows[] = {
+        {KEY_backend_hash_on, KEY_backend_balance, "hash"},
+        {KEY_backend_sticky_name, KEY_backend_sticky, "cookie"},
+        {KEY_backend_check_interval, KEY_backend_check, "/health"},
+        {KEY_backend_check_timeout, KEY_backend_check, "/health"},
+        {KEY_backend_check_expect, KEY_backend_check, "/health"},
+        {KEY_backend_check_host, KEY_backend_check, "/health"},
+        {KEY_backend_check_fall, KEY_backend_check, "/health"},
+        {KEY_backend_check_rise, KEY_backend_check, "/health"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        uint32_t line = part->lines[rows[i].setting];
+        if (part_has(part, rows[i].setting) && !part_has(part, rows[i].of) &&
+            !is_told(load, line)) {
+            const char *of = key_row(rows[i].of)->name;
+            load_error(load, line, "%s without %s: it has no effect; "
+                       "write %s = %s as well, or drop it", key_row(rows[i].setting)->name, of, of,
+                       rows[i].value);
+        }
+    }
+}
+
+/* As a user would write it. */
+static const char *time_text(uint64_t ms, char to[24]) {
+    bool whole = ms % 1000 == 0;
+    snprintf(to, 24, "%llu%s", (unsigned long long)(whole ? ms / 1000 : ms), whole ? "s" : "ms");
+    return to;
+}
+
+static void eject_check(struct load *load, const struct part *part) {
+    const struct conf_backend *backend = part_object(load, part);
+    char time[24], max[24];
+    if (backend->eject_time_ms > backend->eject_time_max_ms) {
+        load_error(load, later(part->lines[KEY_backend_eject_time],
+                               part->lines[KEY_backend_eject_time_max]),
+                   "eject_time is %s, and eject_time_max %s: the longest time can not be shorter",
+                   time_text(backend->eject_time_ms, time),
+                   time_text(backend->eject_time_max_ms, max));
+    }
+}
+
 /* Servers take from their backend what does not stand behind their own address. */
 static void backend_check(struct load *load, const struct part *part) {
     struct conf_backend *backend = part_object(load, part);
@@ -124,8 +185,10 @@ static void backend_check(struct load *load, const struct part *part) {
                        (char *)backend + key->offset, key->size);
             }
         }
-        server_check(load, &backend->servers[i]);
+        server_check(load, &backend->servers[i], &part->server_seen[i]);
     }
+    settings_check(load, part);
+    eject_check(load, part);
     if (backend->server_count > 0 && only_backups(backend)) {
         load_error(load, backend->servers[0].line, "[backend %s] has backups only: one server at "
                    "least is asked first, and is none", backend->name);

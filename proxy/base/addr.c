@@ -151,7 +151,10 @@ static bool parse_host(struct addr *a, struct str text, uint16_t port, struct st
         char c = char_lower(text.p[i]);
         bool letter = (c >= 'a' && c <= 'z') || c == '_' || c == '-';
         if (!letter && c != '.' && (c < '0' || c > '9')) {
-            *why = c == ':' ? "an IPv6 address stands in brackets, as in [::1]:80"
+            bool scheme = c == ':' && text.len - i > 2 && text.p[i + 1] == '/' &&
+                          text.p[i + 2] == '/';
+            *why = scheme   ? "an address has no scheme; write HOST:PORT"
+                 : c == ':' ? "an IPv6 address stands in brackets, as in [::1]:80"
                  : c == '*' ? "for every address write :PORT"
                             : "a host is a numeric address or a name of letters, digits, - and .";
             return false;

@@ -57,6 +57,7 @@ struct exchange {
     uint64_t began_us, first_us;     /* request's first byte; first byte of the response */
     uint64_t connected_us;           /* time to get a connection; 0: none was needed */
     uint64_t moved_us;               /* the backend's last sign of life */
+    uint64_t lost_us;                /* when its only server lost it, before its last try */
     bool websocket, stopped;         /* a tunnel: its frames are known; it was told to end */
     struct frames to_client, to_server;
     const char *location;            /* of a redirect that gyre makes */
@@ -81,6 +82,7 @@ enum step retry_lost(struct exchange *);                 /* the server gave no a
 enum step retry_late(struct exchange *);                 /* or has none yet */
 bool retry_wants(struct exchange *, uint16_t status);    /* true: it is not the answer, so */
 enum step retry_unwanted(struct exchange *);
+bool retry_waits(struct exchange *);                     /* the pause before it goes on */
 
 /* shield.c: what a sync server need not wait for. */
 void shield_upload(struct exchange *);                   /* from the spool to the server */

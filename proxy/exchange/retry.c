@@ -7,6 +7,10 @@
  * other: it ends its kept connections, and then its listener with those who came back in its queue.
  * So the race does not count; what goes again goes on no kept connection, and has no second one. */
 #define PAUSE_MS 50u
+/* Some stop accepting long before they close their listener (uWSGI: a second): who comes back then
+ * waits in its backlog, and is lost with that. So the last try at the only server there is waits
+ * until that has answered somebody, or is away, at most for so long. */
+#define PAUSE_MAX_MS 1500u
 
 static const enum stats_counter counter_of[] = {
     [RETRY_RESET] = STAT_RETRIED_RESET,
@@ -62,8 +66,20 @@ static enum step retry(struct exchange *e, enum retry_cause cause, enum close_re
     if (!pause) {
         return exchange_ask(e, true);
     }
+    e->lost_us = cause == RETRY_RESET && e->retries == e->backend->retries
+                     ? ring_now_us(e->room->ring) : 0;
     timer_arm(e->room->ring, &e->timer, PAUSE_MS);
     return STEP_lease;
+}
+
+bool retry_waits(struct exchange *e) {
+    uint64_t waited_us = ring_now_us(e->room->ring) - e->lost_us;
+    bool waits = e->lost_us != 0 && waited_us < PAUSE_MAX_MS * 1000 &&
+                 upstream_is_silent(&e->lease);
+    if (waits) {
+        timer_arm(e->room->ring, &e->timer, PAUSE_MS);
+    }
+    return waits;
 }
 
 enum step retry_lost(struct exchange *e) {

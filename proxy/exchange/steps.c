@@ -118,6 +118,9 @@ enum step exchange_ask(struct exchange *e, bool fresh) {
 enum step step_lease(struct exchange *e) {
     if (e->lease.state == LEASE_NONE && e->late) {
         e->late = false;   /* the pause is over */
+        if (retry_waits(e)) {
+            return STEP_lease;
+        }
         enum step next = exchange_ask(e, true);
         if (next != STEP_lease) {
             return next;

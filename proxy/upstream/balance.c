@@ -80,12 +80,15 @@ uint64_t balance_load(const struct upstream *room, const struct server *server) 
     return requests;
 }
 
-/* True when a is less loaded for its weight than b; equals are decided by luck. */
+/* True when a is less loaded for its weight than b; equals are decided by luck. Of two that are
+ * idle none is: all would go to the heaviest where requests come one at a time. */
 static bool is_lighter(struct upstream *room, const struct choice *choice, const struct server *a,
-                       const struct server *b) {
-    uint64_t load_a = (balance_load(room, a) + 1) * balance_weight(b, choice);
-    uint64_t load_b = (balance_load(room, b) + 1) * balance_weight(a, choice);
-    return load_a != load_b ? load_a < load_b : upstream_random(room, 2) == 0;
+                       const struct server *b, bool *both_idle) {
+    uint64_t runs_a = balance_load(room, a), runs_b = balance_load(room, b);
+    uint64_t load_a = (runs_a + 1) * balance_weight(b, choice);
+    uint64_t load_b = (runs_b + 1) * balance_weight(a, choice);
+    *both_idle = runs_a + runs_b == 0;
+    return !*both_idle && (load_a != load_b ? load_a < load_b : upstream_random(room, 2) == 0);
 }
 
 /* One usable server, each as likely as its weight says. */
@@ -106,22 +109,36 @@ static struct server *draw(struct upstream *room, struct backend *backend,
     return drawn;
 }
 
-static struct server *pick_least_requests(struct upstream *room, struct backend *backend,
-                                          const struct choice *choice) {
-    if (atomic_load_explicit(&backend->present, memory_order_relaxed) > COMPARE_ALL_MAX) {
-        struct server *one = draw(room, backend, choice);
-        struct server *two = draw(room, backend, choice);
-        return one != NULL && one != two && is_lighter(room, choice, two, one) ? two : one;
-    }
+/* The lightest of all; of those that are idle each as likely as its weight says. */
+static struct server *pick_lightest(struct upstream *room, struct backend *backend,
+                                    const struct choice *choice) {
     struct server *best = NULL;
+    uint32_t idle_weight = 0;   /* of the best, and of those that are as idle */
     for (uint32_t i = 0; i < backend->server_count; i++) {
         struct server *server = &backend->servers[i];
-        if (balance_may(server, choice) &&
-            (best == NULL || is_lighter(room, choice, server, best))) {
+        if (!balance_may(server, choice)) {
+            continue;
+        }
+        uint32_t weight = balance_weight(server, choice);
+        bool both_idle = false;
+        bool lighter = best == NULL || is_lighter(room, choice, server, best, &both_idle);
+        idle_weight = lighter ? weight : both_idle ? idle_weight + weight : idle_weight;
+        if (lighter || (both_idle && upstream_random(room, idle_weight) < weight)) {
             best = server;
         }
     }
     return best;
+}
+
+static struct server *pick_least_requests(struct upstream *room, struct backend *backend,
+                                          const struct choice *choice) {
+    if (atomic_load_explicit(&backend->present, memory_order_relaxed) <= COMPARE_ALL_MAX) {
+        return pick_lightest(room, backend, choice);
+    }
+    struct server *one = draw(room, backend, choice);
+    struct server *two = draw(room, backend, choice);
+    bool both_idle;
+    return one != NULL && one != two && is_lighter(room, choice, two, one, &both_idle) ? two : one;
 }
 
 /* Checks may be wrong, and no server at all is worse than any. */

@@ -21,8 +21,8 @@ static uint64_t mix(uint64_t x) {   /* the finalizer of splitmix64 */
  * 1998). Nobody else's score changes when a server comes or goes, so that only its own keys move;
  * weight / -ln(u) makes its share of keys as large as its weight. */
 static double score(const struct server *server, const struct choice *choice) {
-    uint64_t bits = mix(server->hash ^ mix(choice->key)) >> 11;
-    double u = ((double)bits + 0.5) / (double)(UINT64_C(1) << 53);
+    uint64_t bits = mix(server->hash ^ mix(choice->key)) >> 12;
+    double u = ((double)bits + 0.5) / (double)(UINT64_C(1) << 52);   /* exact: never 0, nor 1 */
     return balance_weight(server, choice) / -log(u);
 }
 
@@ -43,9 +43,13 @@ static struct sums sums_of(const struct upstream *room, const struct backend *ba
     return sums;
 }
 
-/* One more would be within its bound, which is rounded up: where little runs nobody has to move. */
+/* One more would be within its bound, which is rounded up: where little runs nobody has to move.
+ * Where nobody was open when the sums were made it is the first, and alone. */
 static bool has_room(const struct upstream *room, const struct server *server,
                      const struct choice *choice, struct sums sums) {
+    if (sums.weight == 0) {
+        return true;
+    }
     uint64_t share = SHARE_NUMERATOR * (sums.load + 1) * balance_weight(server, choice);
     uint64_t whole = SHARE_DENOMINATOR * sums.weight;
     return balance_load(room, server) < (share + whole - 1) / whole;

@@ -133,6 +133,9 @@ static void say_ejected(const struct lease *lease, uint64_t ms, uint32_t failed,
     if (lease->trial) {
         log_warn("[backend %s] %s stays ejected, for %llu%s: the request that tried it ended with "
                  "%s", backend, server, time, unit, why);
+    } else if (failed == 1) {
+        log_warn("[backend %s] %s is ejected for %llu%s: a request failed with %s", backend, server,
+                 time, unit, why);
     } else {
         log_warn("[backend %s] %s is ejected for %llu%s: %u requests in a row failed, the last "
                  "with %s", backend, server, time, unit, failed, why);
@@ -219,6 +222,7 @@ void eject_refused(struct server *server, uint64_t now_ms) {
     if (atomic_load(&server->ejected)) {
         log_info("[backend %s] %s is ejected no more: it refuses connections, and is tried until "
                  "it does not", server->backend->name, server->name);
+        server->away_told = true;
         come_in(server, atomic_load(&server->away_ms), now_ms);
     }
 }

@@ -156,15 +156,9 @@ static void probe_run(struct task *task) {
     }
 }
 
-/* A server whose slots are all taken is busy, which is no illness: it is asked when it has one. */
-static void probe_due(struct timer *timer) {
-    struct probe *probe = container_of(timer, struct probe, next);
+/* It has a slot. */
+static void probe_begin(struct probe *probe) {
     struct upstream *room = probe->room;
-    bool absent = atomic_load(&probe->server->admin) == SERVER_ABSENT;
-    if (absent || !slot_take_of(probe->server)) {
-        timer_arm(room->ring, &probe->next, probe->backend->checking.interval_ms);
-        return;
-    }
     uint32_t moves = atomic_load(&probe->server->moves);
     probe->against = moves == probe->moves ? probe->against : 0;
     probe->moves = moves;
@@ -181,6 +175,28 @@ static void probe_due(struct timer *timer) {
     }
 }
 
+/* A server whose slots are all taken is busy, which is no illness: it is asked when it has one. */
+static void probe_due(struct timer *timer) {
+    struct probe *probe = container_of(timer, struct probe, next);
+    if (atomic_load(&probe->server->admin) == SERVER_ABSENT) {
+        slot_leave_check(probe->room, probe->server);
+    } else if (slot_take_check(probe->server)) {
+        probe_begin(probe);
+        return;
+    }
+    timer_arm(probe->room->ring, &probe->next, probe->backend->checking.interval_ms);
+}
+
+void health_serve(struct upstream *room, const struct server *server) {
+    for (uint32_t i = 0; i < room->probe_count; i++) {
+        struct probe *probe = &room->probes[i];
+        if (probe->server == server && probe->session == NULL && timer_armed(&probe->next)) {
+            timer_cancel(room->ring, &probe->next);
+            probe_due(&probe->next);
+        }
+    }
+}
+
 /* --- The room's part ---------------------------------------------------------------------- */
 
 static void probe_init(struct probe *probe, struct upstream *room, struct backend *backend,
@@ -189,6 +205,7 @@ static void probe_init(struct probe *probe, struct upstream *room, struct backen
     timer_init(&probe->next, probe_due);
     timer_init(&probe->late, probe_late);
     task_init(&probe->task, probe_run);
+    probe->server->checker = room->ring_index;
     /* Not all at once. */
     uint64_t after = (uint64_t)backend->checking.interval_ms * index / backend->server_count;
     timer_arm(room->ring, &probe->next, after + 1);
@@ -224,6 +241,7 @@ void health_stop(struct upstream *room) {
     for (uint32_t i = 0; i < room->probe_count; i++) {
         struct probe *probe = &room->probes[i];
         timer_cancel(room->ring, &probe->next);
+        slot_leave_check(room, probe->server);
         if (probe->session != NULL) {
             probe_clear(probe);
             slot_give(room, probe->backend, probe->server);

@@ -413,6 +413,12 @@ void lease_end(struct lease *lease, enum close_reason why) {
     }
 }
 
+bool upstream_is_silent(const struct lease *lease) {
+    const struct server *server = lease->server;
+    return atomic_load(&server->failed) != 0 && server_is_fit(server) &&
+           lease->backend->queue->max != 0 && !upstream_has_other(lease->backend, lease->avoid);
+}
+
 /* --- The room ----------------------------------------------------------------------------- */
 
 void upstream_init(struct upstream *room, struct http *http, struct registry *registry,

@@ -1,4 +1,6 @@
 /* Servers given by name: addresses come to places of the backend, and go, while the rings run. */
+#include <stdlib.h>
+
 #include "base/log.h"
 #include "base/mem.h"
 #include "upstream/upstream_priv.h"
@@ -70,6 +72,7 @@ static void place_forget(struct server *place) {
     atomic_store(&place->seen, false);
     atomic_store(&place->ill, false);
     atomic_store(&place->failed, 0);
+    place->away_told = false;
     place->ejections = 0;
     place->back_ms = 0;
     place->reset_us = 0;
@@ -242,7 +245,9 @@ static void say_waits(struct name *name, bool waited) {
 void name_found(struct name *name, const struct addr *found, uint32_t count) {
     bool first = name->wanted_count == 0, waited = name->waits;
     uint32_t all = want(name, found, count);
-    if (all == 0) {
+    if (all != 0) {
+        stats_add(name->registry->lookups, STAT_LOOKUPS, 1);
+    } else {
         name_failed(name, "none of its addresses is one of a server");
         return;
     }
@@ -260,6 +265,8 @@ void name_found(struct name *name, const struct addr *found, uint32_t count) {
 }
 
 void name_failed(struct name *name, const char *why) {
+    stats_add(name->registry->lookups, STAT_LOOKUPS, 1);
+    stats_add(name->registry->lookups, STAT_LOOKUPS_FAILED, 1);
     if (name->failing) {
         return;
     }
@@ -324,6 +331,9 @@ static uint32_t names_make(struct registry *registry, const struct conf *conf,
 }
 
 void names_init(struct registry *registry, const struct conf *conf) {
+    registry->lookups = aligned_alloc(_Alignof(struct stats), sizeof *registry->lookups);
+    ensure(registry->lookups != NULL);
+    memset(registry->lookups, 0, sizeof *registry->lookups);
     registry->name_count = names_make(registry, conf, NULL);
     registry->names = mem_zero(registry->name_count * sizeof *registry->names);
     (void)names_make(registry, conf, registry->names);
@@ -335,6 +345,7 @@ void names_fini(struct registry *registry) {
         mem_free(registry->names[i].host);
     }
     mem_free(registry->names);
+    free(registry->lookups);
     if (registry->secret.len > 0) {
         explicit_bzero((char *)registry->secret.p, registry->secret.len);
         mem_free((char *)registry->secret.p);

@@ -207,7 +207,8 @@ bool local_server_give(struct local_server *local, struct session *session) {
     }
     session->holds_slot = true;
     atomic_fetch_add(&idle_counts(local)->idle, 1);
-    if (server_is_awaited(local->backend, local->server)) {
+    if (server_is_awaited(local->backend, local->server) ||
+        atomic_load(&local->server->check_waits)) {
         idle_remove(local, session);   /* somebody waits for just this slot */
         session_forget(session);
     }
@@ -246,6 +247,9 @@ void yield_run(struct post *post) {
         local_server_drain(local);
     } else if (atomic_load(&local->server->shut)) {
         idle_close_all(local);
+    }
+    if (atomic_load(&local->server->check_waits)) {
+        health_serve(local->room, local->server);
     }
     if (server_is_awaited(local->backend, local->server)) {
         slot_serve(local->room, local->backend);

@@ -12,15 +12,22 @@ void server_shut_set(struct server *server) {
     atomic_store(&server->shut, disabled || atomic_load(&server->ejected));
 }
 
+static void tell_ring(struct server_count *count) {
+    struct local_server *local = atomic_load(&count->local);
+    if (local != NULL && !atomic_exchange(&count->yielding, true)) {
+        count->yield.run = yield_run;
+        ring_post(local->room->ring, &count->yield);
+    }
+}
+
 void server_tell(struct server *server) {
     for (uint32_t r = 0; r < server->backend->ring_count; r++) {
-        struct server_count *count = &server->counts[r];
-        struct local_server *local = atomic_load(&count->local);
-        if (local != NULL && !atomic_exchange(&count->yielding, true)) {
-            count->yield.run = yield_run;
-            ring_post(local->room->ring, &count->yield);
-        }
+        tell_ring(&server->counts[r]);
     }
+}
+
+void server_tell_checker(struct server *server) {
+    tell_ring(&server->counts[server->checker]);
 }
 
 void server_set_admin(struct server *server, enum server_admin admin) {

@@ -17,11 +17,18 @@ bool server_is_there(const struct server *server) {
     return atomic_load(&server->away_ms) == 0;
 }
 
+/* Those that wait would take every slot that comes free, and a saturated server was never checked:
+ * so the next one is the check's. */
+static uint32_t slots_for_requests(const struct server *server) {
+    bool checks = atomic_load_explicit(&server->check_waits, memory_order_relaxed);
+    return server->slots - (checks ? 1 : 0);
+}
+
 bool server_is_open(const struct server *server, uint64_t now_ms) {
     if (atomic_load(&server->away_ms) != 0) {
         return now_ms >= atomic_load(&server->retry_ms) && !atomic_load(&server->trying);
     }
-    return server->slots == 0 || atomic_load(&server->used) < server->slots;
+    return server->slots == 0 || atomic_load(&server->used) < slots_for_requests(server);
 }
 
 /* One that was never there is not waited for as long as one that is being restarted: who has just
@@ -70,6 +77,9 @@ static bool away_missed(struct server *server, bool trial, uint64_t now) {
         atomic_store(&server->away_ms, since);
     }
     uint64_t pause = now > since ? (now - since) / 4 : 0;
+    if (now > since + AWAY_COLD_MS) {
+        server_say_away(server, now - since);
+    }
     pause = pause < AWAY_RETRY_MIN_MS ? AWAY_RETRY_MIN_MS : pause;
     pause = pause > AWAY_RETRY_MAX_MS ? AWAY_RETRY_MAX_MS : pause;
     away_tried(server, now + pause);
@@ -104,6 +114,7 @@ static void away_over(struct lease *lease, bool was_seen) {
     pthread_mutex_lock(&lease->backend->verdicts);
     if (!atomic_load(&server->ejected)) {
         since = atomic_exchange(&server->away_ms, 0);
+        server_say_there(server, now > since ? now - since : 0);
         atomic_store(&server->trying, false);
         atomic_store(&server->failed, 0);
     }
@@ -132,17 +143,36 @@ void slot_found(struct lease *lease) {
 
 /* --- Slots -------------------------------------------------------------------------------- */
 
-bool slot_take_of(struct server *server) {
-    if (!server->counted) {
-        return true;
-    }
+static bool take_one(struct server *server, uint32_t of) {
     uint32_t used = atomic_load(&server->used);
-    while (server->slots == 0 || used < server->slots) {
+    while (server->slots == 0 || used < of) {
         if (atomic_compare_exchange_weak(&server->used, &used, used + 1)) {
             return true;
         }
     }
     return false;
+}
+
+bool slot_take_of(struct server *server) {
+    return !server->counted || take_one(server, slots_for_requests(server));
+}
+
+bool slot_take_check(struct server *server) {
+    bool has = !server->counted || take_one(server, server->slots);
+    if (!has) {   /* one that comes free from now on is told; one before, seen */
+        atomic_store(&server->check_waits, true);
+        has = take_one(server, server->slots);
+    }
+    if (has) {
+        atomic_store(&server->check_waits, false);
+    }
+    return has;
+}
+
+void slot_leave_check(struct upstream *room, struct server *server) {
+    if (atomic_exchange(&server->check_waits, false)) {
+        slot_serve(room, server->backend);
+    }
 }
 
 /* Of one that is away: this request is the one that tries it. */
@@ -186,6 +216,9 @@ void slot_give(struct upstream *room, struct backend *backend, struct server *se
     if (server->counted) {
         uint32_t before = atomic_fetch_sub(&server->used, 1);
         ensure(before > 0);
+        if (atomic_load(&server->check_waits)) {
+            server_tell_checker(server);
+        }
     }
     if (server_is_awaited(backend, server)) {
         slot_serve(room, backend);
@@ -460,7 +493,7 @@ bool slot_tried_all(const struct backend *backend, uint64_t tried) {
     bool left = false;
     for (uint32_t i = 0; i < backend->server_count && !left; i++) {
         const struct server *server = &backend->servers[i];
-        bool was_tried = i < LEASE_TRIES_MAX && (tried >> i & 1) != 0;
+        bool was_tried = (tried & server_bit(server)) != 0;
         left = !was_tried && atomic_load(&server->admin) == SERVER_READY &&
                !atomic_load(&server->ejected);
     }

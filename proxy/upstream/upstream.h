@@ -51,6 +51,8 @@ struct server {
                                                 never do, or the backend is not sticky */
     _Alignas(64) _Atomic uint32_t kept;      /* idle connections, promised to the rings */
     _Atomic uint32_t used;                   /* of slots, by requests (and idle connections) */
+    _Atomic bool check_waits;                /* one of slots is kept free for its check */
+    uint32_t checker;                        /* index of the ring that checks it */
     _Atomic uint64_t away_ms;                /* since when it refuses connections, or is ejected;
                                               * 0: it does not, and is not */
     _Atomic uint64_t retry_ms;               /* away: when one request may try again */
@@ -65,6 +67,7 @@ struct server {
                                               * it is ejected */
     _Atomic bool refused;                    /* ejected: as it refused connections */
     _Atomic uint64_t rises_ms;               /* slow start: since when; 0: not */
+    bool away_told;                          /* by the log; with the lock */
     uint32_t ejections;                      /* in a row; this and the next two: with the lock */
     uint64_t back_ms;                        /* when it was asked again after the last one */
     uint64_t reset_us;                       /* when connections were last cut: once for all */
@@ -150,6 +153,7 @@ struct registry {
     uint32_t backend_count, ring_count;
     struct name *names;
     uint32_t name_count;
+    struct stats *lookups;                   /* counted by the thread that looks names up */
     struct str secret;                       /* for names in backends with sticky = cookie */
 };
 
@@ -240,13 +244,13 @@ void upstream_fini(struct upstream *);       /* every lease must have ended */
 
 enum lease_state { LEASE_NONE, LEASE_WAITING, LEASE_READY, LEASE_FAILED };
 
-#define LEASE_TRIES_MAX 64
 /* The race of a kept connection, which its server closes just as a request comes: it shows within
  * such a time, happens to servers that are well, and says nothing of them. */
 #define LEASE_RACE_US 20000u
-/* Its place in a set of servers; those past the first 64 have none. */
+/* Its place in a set of servers. Of more than 64 some share one: who has failed at one of those
+ * goes to none of them as long as there are others. */
 static inline uint64_t server_bit(const struct server *server) {
-    return server->index < LEASE_TRIES_MAX ? (uint64_t)1 << server->index : 0;
+    return (uint64_t)1 << server->index % 64;
 }
 
 struct lease {
@@ -272,10 +276,10 @@ struct lease {
     const char *name;               /* of its server, if that is named: see lease_server_name */
     uint64_t key;                   /* of its pick */
     const struct server *stuck;     /* of its pick, as long as it is there */
-    uint64_t tried;                 /* servers that refused this request, by index (first 64) */
-    uint64_t avoid;                 /* its owner's: servers to go to only if no other is there, by
-                                       index (first 64); one that is but busy is waited
-                                       for, up to five seconds */
+    uint64_t tried;                 /* servers that refused this request: see server_bit */
+    uint64_t avoid;                 /* its owner's: servers to go to only if no other is there;
+                                       one that is but busy is waited for, up to five
+                                       seconds */
     uint32_t tries, tries_before;   /* all; those before its last wait in the queue */
     struct waiter *waiter;          /* while it waits for a slot */
     struct endpoint client;         /* whose turn it takes in the queue */
@@ -352,6 +356,9 @@ static inline void lease_answered(struct lease *lease, uint32_t status) {
 
 /* True when a server is there, busy or not, that is none of these. */
 bool upstream_has_other(const struct backend *, uint64_t avoid);
+/* True when the lease's server has answered nobody since it failed one, is not known to be away,
+ * and there is no other. */
+bool upstream_is_silent(const struct lease *);
 /* True when one more request may go again: that is one of so many. */
 bool upstream_affords_retry(struct upstream *);
 

@@ -35,7 +35,7 @@ struct local_backend {
 enum waiter_state { WAITER_QUEUED, WAITER_GRANTED };
 /* Who may be picked, and by what. */
 struct choice {
-    uint64_t tried;                 /* not these, by index (first 64) */
+    uint64_t tried;                 /* not these: see server_bit */
     uint64_t avoid;                 /* nor these, if there is another */
     uint64_t key;                   /* balance = hash */
     const struct server *stuck;     /* NULL, or this one alone as long as it is there */
@@ -87,8 +87,14 @@ uint32_t slow_start_weight(const struct server *, uint64_t now_ms);
 bool server_is_fit(const struct server *);
 /* Whether it is shut is known now on every ring, and who waits may go there, soon. */
 void server_tell(struct server *);
+/* The ring that checks it has a slot for that, soon. */
+void server_tell_checker(struct server *);
 /* With the lock. */
 void server_shut_set(struct server *);
+
+/* server_say.c: it is away, and is there again. With the lock. */
+void server_say_away(struct server *, uint64_t for_ms);
+void server_say_there(struct server *, uint64_t for_ms);
 
 /* sticky.c: what cookies say of it. */
 void server_sign(struct server *, struct str secret);
@@ -139,8 +145,12 @@ static inline bool server_is_awaited(const struct backend *backend, const struct
 /* Takes a slot of the server that the balancer picks among those that are open; NULL: none is.
  * *trial: the server was away, and this request tries whether it is back. */
 struct server *slot_take(struct upstream *, struct backend *, struct choice, bool *trial);
-/* A slot of that very server, if one is free: for a check. */
+/* A slot of that very server, if one is free. */
 bool slot_take_of(struct server *);
+/* For its check; false: the next one is, and health_serve is called for it. */
+bool slot_take_check(struct server *);
+/* No check waits for one any more. */
+void slot_leave_check(struct upstream *, struct server *);
 /* Gives it back; who is next in the queue has it then. */
 void slot_give(struct upstream *, struct backend *, struct server *);
 /* Gives slots that are free to those that are next. */
@@ -166,7 +176,7 @@ bool slot_hopeless(const struct upstream *, struct backend *);
 bool slot_all_away(const struct backend *);
 /* True when none is READY. */
 bool slot_none_ready(const struct backend *);
-/* True when no server that one request may try (READY, not ejected) is left but these, by index. */
+/* True when no server that one request may try (READY, not ejected) is left but these. */
 bool slot_tried_all(const struct backend *, uint64_t tried);
 /* A server is away: when it may be tried, somebody who waits does. */
 void slot_retry_arm(struct upstream *, struct backend *);
@@ -198,6 +208,8 @@ void budget_leave(struct upstream *);
 
 /* health.c: the checks of this ring's servers. */
 void health_init(struct upstream *);
+/* A server has a slot for the check that waits for it. */
+void health_serve(struct upstream *, const struct server *);
 void health_stop(struct upstream *);
 void health_fini(struct upstream *);
 

@@ -269,6 +269,52 @@ def test_ipv6_where_there_is_nothing_else():
         equal(both.request_count(), 1)
 
 
+class Terse(NameServer):
+    """What does not fit into 512 bytes it says over TCP alone (RFC 1035 4.2.1)."""
+    def __init__(self, **answers):
+        self.whole = 0
+        super().__init__(**answers)
+        self.listener = socket.socket()
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind(self.address)
+        self.listener.listen()
+        threading.Thread(target=self.serve, daemon=True).start()
+        harness.at_end(self.listener.close)
+
+    def reply(self, query, key):
+        reply = super().reply(query, key)
+        if reply is None or len(reply) <= 512:
+            return reply
+        question = query[12:query.index(b"\0", 12) + 5]
+        return reply[:2] + b"\x83\x80" + reply[4:6] + bytes(6) + question
+
+    def serve(self):
+        while True:
+            try:
+                sock = self.listener.accept()[0]
+            except OSError:
+                return
+            with sock, sock.makefile("rb") as file:
+                query = file.read(*struct.unpack("!H", file.read(2)))
+                reply = super().reply(query, (query, sock.getpeername()))
+                self.whole += 1
+                sock.sendall(struct.pack("!H", len(reply)) + reply)
+                file.read(1)                    # until gyre is done with it
+
+
+def test_more_addresses_than_a_datagram_has_room_for():
+    origins = origins_of(2)
+    port = origins[0].address[1]
+    nobody = [f"127.9.1.{i}" for i in range(1, 151)]
+    names = Terse(app_internal=(nobody[:75] + ips(*origins) + nobody[75:], 3600))
+    with front_of(f"app.internal:{port} addresses=200", names) as front:
+        ask(front, 40)                          # those that nobody listens at are away
+        equal(front.gyre.errors().count("is an address of app.internal"), 152, "addresses")
+        until(lambda: (ask(front), all(o.request_count() > 0 for o in origins))[1],
+              "requests at both")
+    check(names.whole > 0, "nobody asked over TCP")
+
+
 def test_no_answer_at_start():
     """gyre is ready at once; who comes waits for the answer, and the stop for nothing."""
     origin = origins_of(1)[0]

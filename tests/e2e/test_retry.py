@@ -44,7 +44,8 @@ def three(mood):
 
 def front_of(servers, backend, **options):
     return Front(*(s.address for s in servers), workers=2,
-                 backend="balance = round_robin\neject = no\n" + backend, **options)
+                 backend=("" if "balance" in backend else "balance = round_robin\n")
+                 + "eject = no\n" + backend, **options)
 
 
 def ask_all(front, servers, failed, rounds):
@@ -101,6 +102,18 @@ def test_one_is_not_there():
         for i in range(20):
             equal(client.ask(("GET", "POST")[i % 2], f"/{i}", body=b"").status, 200, "status")
             equal(sum(s.times(f"/{i}") for s in servers), 1, "executions")
+
+
+def test_many_servers():
+    """More than a set of 64 has places for: hash would go to the same one again and again."""
+    servers = [Moody("well") for _ in range(72)]
+    for late in servers[64:]:
+        late.mood = "resets"
+    with front_of(servers, "retries = 8\nbalance = hash\nhash_on = header:X-Key") as front:
+        for i in range(150):
+            with Client(front.address) as client:
+                equal(client.ask("GET", f"/{i}", f"X-Key: {i}").status, 200, "status")
+    check(sum(late.origin.request_count() for late in servers[64:]) > 0, "nobody met one of them")
 
 
 def test_never():

@@ -1,5 +1,6 @@
 /* The balancers: a million picks of each against theory, with a fixed seed; what moves when servers
  * come and go; and who is asked while others are away. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -119,6 +120,34 @@ static void least_requests_without_load(void **state) {
     pick_all(PICKS);
     shares_are(even, COUNT(even), PICKS, 100);
     end();
+}
+
+/* Nor are they when each server has its own weight: of many the first draw says, of few luck. */
+static void least_requests_by_weight(void **state) {
+    (void)state;
+    for (uint32_t count = 2; count <= COUNT(uneven); count++) {
+        begin("least_requests", uneven, count);
+        pick_all(PICKS);
+        shares_are(uneven, count, PICKS, 100);
+        end();
+    }
+}
+
+/* A loaded one is left for those that are idle, and they share what comes by their weights. */
+static void least_requests_beside_a_busy_one(void **state) {
+    (void)state;
+    static const int weights[] = {4, 3, 1, 2};
+    for (uint32_t busy = 0; busy < COUNT(weights); busy++) {
+        begin("least_requests", weights, COUNT(weights));
+        runs(&scene.backend->servers[busy], 40);
+        pick_all(PICKS);
+        runs(&scene.backend->servers[busy], -40);
+        int others[COUNT(weights)];
+        memcpy(others, weights, sizeof others);
+        others[busy] = 0;
+        shares_are(others, COUNT(others), PICKS, 100);
+        end();
+    }
 }
 
 static uint32_t apart(void) {
@@ -270,6 +299,44 @@ static void backups_wait_for_all_others(void **state) {
     }
 }
 
+static _Atomic bool picked_enough;
+
+static void *comes_and_goes(void *arg) {
+    struct server *server = arg;
+    while (!atomic_load(&picked_enough)) {
+        atomic_store(&server->away_ms, 1);
+        atomic_store(&server->away_ms, 0);
+    }
+    return NULL;
+}
+
+/* Other rings change what a pick looks at, while it looks. */
+static void servers_change_meanwhile(void **state) {
+    (void)state;
+    static const char *const balances[] = {"hash", "least_requests", "round_robin", "random"};
+    static const int weights[] = {1, 2};
+    for (uint32_t b = 0; b < COUNT(balances); b++) {
+        begin(balances[b], weights, COUNT(weights));
+        pthread_t threads[COUNT(weights)];
+        atomic_store(&picked_enough, false);
+        for (uint32_t i = 0; i < COUNT(weights); i++) {
+            struct server *server = &scene.backend->servers[i];
+            atomic_store(&server->retry_ms, UINT64_MAX);
+            assert_int_equal(pthread_create(&threads[i], NULL, comes_and_goes, server), 0);
+        }
+        uint32_t none = 0;
+        for (uint32_t i = 0; i < 200000; i++) {
+            none += pick(0, i) == NULL;
+        }
+        atomic_store(&picked_enough, true);
+        for (uint32_t i = 0; i < COUNT(weights); i++) {
+            pthread_join(threads[i], NULL);
+        }
+        assert_true(none < 200000);
+        end();
+    }
+}
+
 /* The one that just died under this request is asked again only where there is no other. */
 static void who_is_avoided(void **state) {
     (void)state;
@@ -333,10 +400,12 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_robin_is_exact), cmocka_unit_test(random_by_weight),
         cmocka_unit_test(hash_by_weight), cmocka_unit_test(least_requests_without_load),
+        cmocka_unit_test(least_requests_by_weight),
+        cmocka_unit_test(least_requests_beside_a_busy_one),
         cmocka_unit_test(least_requests_levels), cmocka_unit_test(only_its_keys_move),
         cmocka_unit_test(homes_go_by_name), cmocka_unit_test(a_hot_key_is_bounded),
         cmocka_unit_test(backups_wait_for_all_others), cmocka_unit_test(who_is_avoided),
-        cmocka_unit_test(who_is_stuck),
+        cmocka_unit_test(who_is_stuck), cmocka_unit_test(servers_change_meanwhile),
     };
     return cmocka_run_group_tests_name("balance", tests, NULL, NULL);
 }

@@ -216,6 +216,78 @@ static void a_server_that_is_restarted(void **state) {
     }
 }
 
+/* It ends in two steps, as uWSGI does: first what its workers have at hand, and a second later what
+ * waits for them. What the first step lost is not lost again in the second. */
+static void one_that_ends_slowly(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 16; seed++) {
+        begin(seed, WORKERS(seed), 1, seed % 2 ? "keepalive = 8\n" : "");
+        struct peer *clients[8];
+        assert_int_equal(asked(), 200);
+        first->mood = HOLDS;
+        for (uint32_t i = 0; i < 4; i++) {
+            clients[i] = ask_with(GET);
+        }
+        wait_ms(200);
+        cut_held(first);
+        for (uint32_t i = 4; i < 8; i++) {   /* they are in the backlog */
+            clients[i] = ask_with(GET);
+        }
+        wait_ms(1000);
+        origin_dies(first);
+        wait_ms(1000);
+        first->mood = WELL;
+        origin_listen(first);
+        for (uint32_t i = 0; i < 8; i++) {
+            assert_int_equal(status_of(clients[i]), 200);
+        }
+        end();
+    }
+}
+
+/* One that lives is asked again as soon as it shows that, or after a while. */
+static void one_that_has_lost_one(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 16; seed++) {
+        bool lonely = seed % 2 != 0;
+        begin(seed, WORKERS(seed), 1, "");
+        first->mood = HOLDS;
+        struct peer *client = ask_with(GET);
+        wait_ms(100);
+        cut_held(first);
+        first->mood = WELL;
+        uint64_t began = now_ms();
+        if (!lonely) {
+            assert_int_equal(asked(), 200);
+        }
+        assert_int_equal(status_of(client), 200);
+        assert_in_range(now_ms() - began, lonely ? 1500 : 50, lonely ? 1600 : 150);
+        end();
+    }
+}
+
+/* The log says it once, whoever finds it, and once when it is back; of a short restart, nothing. */
+static void who_is_away_is_told(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 8; seed++) {
+        begin(seed, WORKERS(seed), 2, "");
+        for (uint32_t round = 0; round < 3; round++) {
+            uint64_t away_ms = round == 0 ? 1000 : 6000;
+            origin_dies(first);
+            for (uint64_t ms = 0; ms < away_ms; ms += 30) {
+                assert_int_equal(asked(), 200);
+                wait_ms(30);
+            }
+            assert_int_equal(said_count("8001 has taken no connection for 2s; it is tried"), round);
+            origin_listen(first);
+            assert_true(until_asked(first, 10) <= 700);
+            assert_int_equal(said_count("8001 takes connections again, after 6s"), round);
+        }
+        assert_int_equal(said_count("8001"), 4);
+        end();
+    }
+}
+
 /* One that is ejected and then refuses connections is tried as those are: soon and often. */
 static void ejected_and_then_gone(void **state) {
     (void)state;
@@ -245,8 +317,8 @@ static void a_server_that_flaps(void **state) {
         begin(seed, WORKERS(seed), 2, "eject_time = 5s\neject_after = 1\n");
         origin_dies(first);
         assert_int_equal(shares(second, 10), 10);
-        assert_int_equal(said_count("8001 is ejected for 5s: 1 requests in a row failed, the last "
-                                    "with connect-refused"), 1);
+        assert_int_equal(said_count("8001 is ejected for 5s: a request failed with "
+                                    "connect-refused"), 1);
         origin_listen(first);
         wait_ms(3000);
         assert_int_equal(shares(first, 20), 0);
@@ -618,6 +690,9 @@ int main(void) {
         cmocka_unit_test_teardown(races, said_failed),
         cmocka_unit_test_teardown(a_server_that_hangs, said_failed),
         cmocka_unit_test_teardown(a_server_that_is_restarted, said_failed),
+        cmocka_unit_test_teardown(who_is_away_is_told, said_failed),
+        cmocka_unit_test_teardown(one_that_ends_slowly, said_failed),
+        cmocka_unit_test_teardown(one_that_has_lost_one, said_failed),
         cmocka_unit_test_teardown(ejected_and_then_gone, said_failed),
         cmocka_unit_test_teardown(a_server_that_flaps, said_failed),
         cmocka_unit_test_teardown(a_server_that_is_restarted_often, said_failed),

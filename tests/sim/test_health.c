@@ -22,6 +22,8 @@ struct origin {
     enum mood mood;
     uint32_t checks, requests, checks_at_once, checks_peak;
     bool holds;                        /* requests are not answered for now */
+    uint32_t takes_ms;                 /* a request; 0: no time */
+    uint32_t at_once, peak;            /* requests and checks */
     char check[512];                   /* the last one, as it came */
 };
 
@@ -29,7 +31,7 @@ struct link {
     struct origin *origin;
     struct peer *peer;
     bool asked;
-    bool checking;
+    bool checking, counted;
 };
 
 struct scene {
@@ -65,17 +67,41 @@ static void check_answer(struct link *link) {
     }
 }
 
+static void link_uncount(struct link *link) {
+    link->origin->at_once -= link->counted;
+    link->counted = false;
+}
+
 static void link_over(struct link *link) {
     link->origin->checks_at_once -= link->checking;
+    link_uncount(link);
     link->peer->changed = NULL;
     if (!link->peer->reset) {
         peer_fin(link->peer);
     }
 }
 
+static void page_late(void *arg) {
+    struct link *link = arg;
+    link_uncount(link);
+    if (link->peer->changed != NULL) {
+        peer_send_text(link->peer, PAGE_OK);
+    }
+}
+
+static void count_peak(struct link *link) {
+    struct origin *origin = link->origin;
+    link->counted = true;
+    origin->at_once++;
+    origin->peak = origin->at_once > origin->peak ? origin->at_once : origin->peak;
+}
+
 static void origin_hears(struct peer *peer) {
     struct link *link = peer->user;
     struct origin *origin = link->origin;
+    if (peer_has(peer, "\r\n\r\n")) {
+        count_peak(link);
+    }
     if (peer->eof || peer->reset) {
         link_over(link);
     } else if (peer_has(peer, "\r\n\r\n") && peer_has(peer, "GET /health")) {
@@ -90,10 +116,13 @@ static void origin_hears(struct peer *peer) {
         origin->checks_peak = origin->checks_at_once > origin->checks_peak ? origin->checks_at_once
                                                                            : origin->checks_peak;
         check_answer(link);
+        link_uncount(link);
     } else if (peer_has(peer, "\r\n\r\n")) {
         peer_drop(peer, peer->rx_len);
         origin->requests++;
-        if (!origin->holds) {
+        if (origin->takes_ms != 0 && !origin->holds) {
+            sim_after(scene.sim, origin->takes_ms, page_late, link);
+        } else if (!origin->holds) {
             peer_send_text(peer, PAGE_OK);
         }
     }
@@ -289,6 +318,47 @@ static void a_check_takes_a_slot(void **state) {
     end();
 }
 
+/* Clients that wait for a slot at all times, who take each one that comes free. */
+#define CROWD 6u
+
+static void a_busy_server_is_checked(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 24; seed++) {
+        bool idle_holds = seed % 3 == 0;
+        char backend[256];
+        uint32_t slots = 1 + (uint32_t)(seed % 2);
+        snprintf(backend, sizeof backend, "slots = %u\nidle_holds_slot = %s\ncheck = /health\n%s",
+                 slots, idle_holds ? "yes" : "no", SHORT);
+        begin(seed, 1 + (uint32_t)(seed % 4), 1, backend);
+        struct origin *origin = &scene.origins[0];
+        origin->takes_ms = 30;
+        struct peer *clients[CROWD] = {0};
+        for (uint32_t ms = 0; ms < 6000; ms++) {
+            for (uint32_t i = 0; i < CROWD; i++) {
+                if (clients[i] != NULL && is_over(clients[i])) {
+                    assert_true(peer_has(clients[i], "HTTP/1.1 200 OK"));
+                    peer_free(clients[i]);
+                    clients[i] = NULL;
+                }
+                clients[i] = clients[i] != NULL ? clients[i] : ask();
+            }
+            wait_ms(1);
+        }
+        /* One each 100 ms, but for the time that a slot takes to come free, and its own. */
+        assert_in_range(origin->checks, 6000 / 160, 6000 / 100);
+        assert_true(origin->requests > 6000 / 30 * slots * 8 / 10);   /* and they lose little */
+        assert_in_range(origin->peak, slots, slots);
+        assert_int_equal(lab_stat(&scene.lab, STAT_CHECKS_FAILED), 0);
+        assert_true(lab_stop(&scene.lab, 60000));                     /* whatever waits */
+        for (uint32_t i = 0; i < CROWD; i++) {
+            if (clients[i] != NULL) {
+                peer_free(clients[i]);
+            }
+        }
+        sim_free(scene.sim);
+    }
+}
+
 static void what_is_expected(void **state) {
     (void)state;
     begin(1, 1, 2, "check = /health\ncheck_host = app.example\ncheck_expect = 200-203, 500\n" SHORT);
@@ -359,7 +429,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_illness), cmocka_unit_test(a_server_that_is_gone),
         cmocka_unit_test(one_prober), cmocka_unit_test(where_all_are_ill_all_are_asked),
-        cmocka_unit_test(a_check_takes_a_slot), cmocka_unit_test(what_is_expected),
+        cmocka_unit_test(a_check_takes_a_slot),
+        cmocka_unit_test(a_busy_server_is_checked), cmocka_unit_test(what_is_expected),
         cmocka_unit_test(backups_for_the_ill), cmocka_unit_test(stopping_in_a_check),
         cmocka_unit_test(storms),
     };

@@ -217,6 +217,8 @@ static void what_changes_nothing(void **state) {
                                     "stay"), 1);
         assert_int_equal(said_count("app.internal is resolved again"), 1);
         assert_int_equal(said_count("app.internal"), 4);
+        assert_int_equal(stats_get(name->registry->lookups, STAT_LOOKUPS), 7);
+        assert_int_equal(stats_get(name->registry->lookups, STAT_LOOKUPS_FAILED), 4);
         end();
     }
 }

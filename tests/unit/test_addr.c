@@ -98,7 +98,8 @@ static void test_errors(void **state) {
     bad("::1:80", "an IPv6 address stands in brackets, as in [::1]:80");
     bad("*:80", "for every address write :PORT");
     bad("a b:80", "a host is a numeric address or a name of letters, digits, - and .");
-    bad("http://localhost:80", "an IPv6 address stands in brackets, as in [::1]:80");
+    bad("http://localhost:80", "an address has no scheme; write HOST:PORT");
+    bad("a:/b:80", "an IPv6 address stands in brackets, as in [::1]:80");
     bad("unix:", "unix: needs the path of a socket, as in unix:/run/app.sock");
     bad("unix:/run/", "unix: needs the path of a socket, as in unix:/run/app.sock");
     bad("unix:@app",

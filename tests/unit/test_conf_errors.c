@@ -355,6 +355,38 @@ static void test_uwsgi(void **state) {
     conf_free(conf);
 }
 
+/* What has no effect is told; what is written to be off keeps its settings. */
+static void test_settings(void **state) {
+    (void)state;
+    static const char *const rows[][4] = {
+        {"hash_on = path", "hash_on without balance", "balance = hash", "balance = random"},
+        {"sticky_name = s", "sticky_name without sticky", "sticky = cookie", "sticky = no"},
+        {"check_interval = 3s", "check_interval without check", "check = /health", "check = no"},
+        {"check_timeout = 3s", "check_timeout without check", "check = /health", "check = no"},
+        {"check_expect = 200", "check_expect without check", "check = /health", "check = no"},
+        {"check_host = a", "check_host without check", "check = /health", "check = no"},
+        {"check_fall = 4", "check_fall without check", "check = /health", "check = no"},
+        {"check_rise = 4", "check_rise without check", "check = /health", "check = no"},
+    };
+    char text[256], want[256];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(want, sizeof want, "%s: it has no effect; write %s as well, or drop it",
+                 rows[i][1], rows[i][2]);
+        lab_line_bad("backend", rows[i][0], want);
+        snprintf(text, sizeof text, LAB_LISTENER "[backend app]\nserver = 127.0.0.1:1\n%s\n%s\n",
+                 rows[i][0], rows[i][3]);
+        conf_free(lab_good(text));
+    }
+    lab_line_bad("backend", "eject_time = 301s",
+                 "eject_time is 301s, and eject_time_max 300s: the longest time can not be shorter");
+    lab_line_bad("backend", "eject_time_max = 9500ms",
+                 "eject_time is 10s, and eject_time_max 9500ms: the longest time can not be "
+                 "shorter");
+    lab_bad(LAB_LISTENER "[backend app]\nserver = 127.0.0.1:1\neject_time_max = 1s\n"
+            "eject_time = 2s\n",
+            "t:7: eject_time is 2s, and eject_time_max 1s: the longest time can not be shorter\n");
+}
+
 static void test_servers(void **state) {
     (void)state;
     lab_bad(LAB_LISTENER "[backend app]\n",
@@ -388,6 +420,15 @@ static void test_servers(void **state) {
                  "between them");
     lab_line_bad("backend", "server = app:1 addresses=501",
                  "addresses = 501: write a number from 1 to 500");
+    static const char *const numbers[] = {"127.0.0.1:1", "[::1]:1", "unix:/a", "localhost:1"};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        char given[64];
+        snprintf(given, sizeof given, "server = %s addresses=4", numbers[i]);
+        lab_line_bad("backend", given, "addresses=4 behind an address that is no name: there is "
+                                       "nothing to look up, drop it");
+    }
+    conf_free(lab_line_good("backend", "server = app:1 addresses=4"));
+    conf_free(lab_line_good("backend", "addresses = 4"));   /* of those that are names */
     lab_line_bad("global", "resolver = ns1:53",
                  "resolver = ns1:53: a name server has a numeric address, as in 127.0.0.1:53");
     lab_line_bad("global", "resolver = unix:/ns",
@@ -490,7 +531,7 @@ int main(void) {
         cmocka_unit_test(test_words),      cmocka_unit_test(test_hosts),
         cmocka_unit_test(test_listeners),  cmocka_unit_test(test_binds),
         cmocka_unit_test(test_references), cmocka_unit_test(test_routes),
-        cmocka_unit_test(test_servers),    cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_servers), cmocka_unit_test(test_settings),    cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_many),       cmocka_unit_test(test_error),
         cmocka_unit_test(test_flags),      cmocka_unit_test(test_uwsgi),
     };
