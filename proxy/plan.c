@@ -21,6 +21,8 @@
 /* Descriptors that are no connections: rings, logs, listeners, the C library's. */
 #define DESCRIPTORS_RESERVED 64u
 #define DESCRIPTORS_PER_WORKER 16u
+/* Of so many descriptors one may be a pipe, which takes two. */
+#define PIPES_SHARE 32u
 
 static uint32_t cores(void) {
     cpu_set_t set;
@@ -241,7 +243,10 @@ static void bounds_init(struct plan *plan) {
 /* A client may need a second descriptor, to its server: half of what there is may be clients. */
 static void limits_init(struct plan *plan) {
     uint32_t descriptors = sys_raise_nofile();
-    uint32_t reserved = DESCRIPTORS_RESERVED + plan->worker_count * DESCRIPTORS_PER_WORKER;
+    uint32_t pipes = descriptors / PIPES_SHARE / plan->worker_count;
+    plan->bounds.pipes = pipes < PIPES_MAX ? pipes : PIPES_MAX;
+    uint32_t reserved = DESCRIPTORS_RESERVED +
+                        plan->worker_count * (DESCRIPTORS_PER_WORKER + 2 * plan->bounds.pipes);
     plan->process_limit.max = descriptors > reserved + 2 ? (descriptors - reserved) / 2 : 1;
     for (uint32_t i = 0; i < plan->conf->listener_count; i++) {
         plan->limits[i].max = (uint32_t)plan->conf->listeners[i].max_connections;

@@ -23,6 +23,7 @@ struct plan_socket {
 struct plan_bounds {
     uint32_t clients;     /* connections, requests, exchanges: the kernel may give all to one */
     uint32_t servers;     /* connections to servers: in use, abandoned while dialling, idle */
+    uint32_t pipes;       /* for splices: as many as descriptors are to spare */
 };
 
 struct plan {

@@ -256,7 +256,7 @@ static bool rooms_make(struct worker *w) {
                    &w->plan->store);
     /* A wire is on its way out some turns longer than its session. */
     const struct plan_bounds *bounds = &w->plan->bounds;
-    net_bound(&w->net, bounds->clients + 2 * bounds->servers);
+    net_bound(&w->net, bounds->clients + 2 * bounds->servers, bounds->pipes);
     http_bound(&w->http, bounds->clients, bounds->servers);
     exchanges_bound(&w->exchanges, bounds->clients);
     timer_init(&w->drained, drained_fired);

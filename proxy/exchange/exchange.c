@@ -152,7 +152,7 @@ void exchanges_init(struct exchanges *room, struct http *http, struct upstream *
                     struct spool_store *store) {
     *room = (struct exchanges){.magic = EXCHANGES_MAGIC, .ring = http->ring, .http = http,
                                .upstream = upstream, .generation = generation, .log = log,
-                               .store = store};
+                               .store = store, .splice_min = SPLICE_BYTES_MIN};
     pool_init(&room->pool, "exchanges", sizeof(struct exchange), 0);
     pool_init(&room->spools, "spools", sizeof(struct spool), 0);
     task_init(&room->front, front_run);

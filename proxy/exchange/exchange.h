@@ -74,6 +74,10 @@ struct spool_store {
 /* Small enough to come back soon from a busy disk, large enough to be worth the call. */
 #define SPOOL_PIECE_BYTES (64u * 1024u)
 
+/* Less is not worth what it takes to begin: the server's receive is cancelled, and what is on its
+ * way to the client must have left. */
+#define SPLICE_BYTES_MIN (256u * 1024u)
+
 struct exchanges {
     unsigned magic;
     struct ring *ring;
@@ -86,6 +90,7 @@ struct exchanges {
     struct task front;                  /* takes them out of the inbox */
     struct spool_store *store;
     struct pool pool, spools;
+    uint64_t splice_min;                /* bytes of a response that are worth a splice */
     uint8_t luck[4096];                 /* random bytes for request ids, drawn in bulk */
     uint32_t luck_left;
 };

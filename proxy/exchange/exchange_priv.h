@@ -48,6 +48,8 @@ struct exchange {
     struct head *request;
     struct backend *backend;
     struct lease lease;
+    struct splice *splice;           /* of a large response, or NULL */
+    bool unspliced;                  /* none may be had for this one */
     struct spool *request_spool;     /* mode sync: the request's body, whole */
     struct spool *response_spool;    /* mode sync: what the client has not taken yet */
     const struct head *trailers;     /* mode sync: the response's, of a server that is free */
@@ -96,6 +98,13 @@ void relay_request(struct exchange *);       /* down to up */
 /* The server has given all that it had, or no more will come of it: it is free. */
 void relay_release_server(struct exchange *, enum close_reason);
 bool relay_client_owes(const struct exchange *);   /* it is its turn, not the server's */
+
+/* raw.c: the rest of a large response moves below us, as soon as it can. */
+void raw_begin(struct exchange *);
+bool raw_moves(struct exchange *);           /* it does: there is nothing else to be done */
+void raw_end(struct exchange *);
+bool raw_is_blocked(const struct exchange *);   /* by the client */
+void raw_note(struct exchange *);            /* when the server gave something last */
 
 /* websocket.c: before the first len bytes of the queue pass. */
 void frames_pass(struct frames *, const struct bufq *, uint32_t len);

@@ -71,9 +71,10 @@ static bool relay_is_late(struct exchange *e) {
     }
     e->late = false;
     uint64_t now = ring_now_us(e->room->ring);
+    raw_note(e);
     bool blocked = e->response_spool != NULL ? e->response_spool->full
                                              : bufq_room(&e->down->tx) == 0;
-    if (blocked || relay_client_owes(e)) {
+    if (blocked || raw_is_blocked(e) || relay_client_owes(e)) {
         e->moved_us = now;
     }
     uint64_t waited_ms = (now - e->moved_us) / 1000;
@@ -87,6 +88,7 @@ static bool relay_is_late(struct exchange *e) {
 /* Whatever the client does. */
 void relay_release_server(struct exchange *e, enum close_reason why) {
     if (!e->local && e->up != NULL) {
+        raw_end(e);
         lease_end(&e->lease, why);
         e->up = NULL;
         timer_cancel(e->room->ring, &e->timer);
@@ -103,6 +105,9 @@ static void relay_look(struct exchange *e) {
 /* From the server to the client, at once where the client takes it. Not NONE: no more will come. */
 static enum close_reason relay_response(struct exchange *e) {
     relay_look(e);
+    if (raw_moves(e)) {
+        return CLOSE_NONE;
+    }
     if (e->response_spool == NULL && e->up != NULL) {
         if (pump(e->down, e->up, e->request->te_trailers, NULL)) {
             e->moved_us = ring_now_us(e->room->ring);
@@ -110,6 +115,7 @@ static enum close_reason relay_response(struct exchange *e) {
         if (e->up->rx.bytes > 0 && !e->local && e->backend->shields) {
             shield_begin(e);
         }
+        raw_begin(e);
     }
     if (e->response_spool != NULL) {
         relay_look(e);

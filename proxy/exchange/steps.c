@@ -227,6 +227,7 @@ enum step step_response(struct exchange *e) {
 /* --- done --------------------------------------------------------------------------------- */
 
 enum step step_done(struct exchange *e) {
+    raw_end(e);
     accesslog_write(e->room->log, e);
     stats_end(ring_stats(e->room->ring), e->why);
     if (e->local) {

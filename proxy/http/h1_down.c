@@ -276,6 +276,17 @@ static void down_tunnel(struct stream *stream) {
     task_wake(s->http->ring, &s->task);
 }
 
+static uint64_t down_raw(struct stream *stream, enum raw_half half, struct wire **wire) {
+    struct h1_down *s = down_of(stream);
+    *wire = s->wire;
+    return half == RAW_TX && s->wire != NULL ? h1_tx_raw(&s->stream->tx, stream) : 0;
+}
+
+static void down_moved(struct stream *stream, enum raw_half half, uint64_t bytes) {
+    ensure(half == RAW_TX);
+    h1_tx_moved(&down_of(stream)->stream->tx, stream, bytes);
+}
+
 /* The session goes on to its next request. */
 static void down_next(struct h1_down *s) {
     s->wire->tell_sent = false;
@@ -327,6 +338,8 @@ const struct stream_ops h1_down_stream_ops = {
     .push = down_push,
     .pull = down_pull,
     .tunnel = down_tunnel,
+    .raw = down_raw,
+    .moved = down_moved,
     .release = down_release,
 };
 

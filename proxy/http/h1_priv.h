@@ -145,6 +145,13 @@ void h1_tx_push(struct h1_tx *, struct http *, struct stream *, struct wire *,
 /* The wire told ROOM. */
 void h1_tx_room(struct h1_tx *, struct http *, struct stream *, struct wire *);
 
+/* RAW_TX of both kinds of streams, and RAW_RX. */
+uint64_t h1_tx_raw(const struct h1_tx *, const struct stream *);
+void h1_tx_moved(struct h1_tx *, struct stream *, uint64_t bytes);
+uint64_t h1_read_raw(const struct h1_read *);
+/* True when the message is complete. */
+bool h1_read_moved(struct h1_read *, uint64_t bytes);
+
 /* Bytes of this queue wait: no receive buffer may, and small slices do not pile up. */
 void h1_settle(struct bufq *);
 

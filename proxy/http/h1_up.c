@@ -355,13 +355,32 @@ static void up_tunnel(struct stream *stream) {
     task_wake(s->http->ring, &s->task);
 }
 
+static uint64_t up_raw(struct stream *stream, enum raw_half half, struct wire **wire) {
+    struct h1_up *s = up_of(stream);
+    *wire = s->wire;
+    bool may = half == RAW_RX && s->wire != NULL && !s->lost && stream->why == CLOSE_NONE;
+    return may ? h1_read_raw(&s->stream->read) : 0;
+}
+
+static void up_moved(struct stream *stream, enum raw_half half, uint64_t bytes) {
+    struct h1_up *s = up_of(stream);
+    struct h1_read *read = &s->stream->read;
+    ensure(half == RAW_RX);
+    bool ends = h1_read_moved(read, bytes);
+    stream->rx_bytes = read->body_bytes;
+    if (ends) {
+        up_got_end(s);
+    }
+}
+
 /* True when the connection can carry another request: both messages are complete, the server keeps
  * it, and there is no sign of anything after the response. */
 static bool up_reusable(const struct h1_up *s) {
     const struct h1_up_stream *st = s->stream;
     return st->stream.rx_ended && st->read.phase == H1_END && st->tx.done &&
            st->keep && !s->once && !s->eof && !s->lost && !s->draining && !s->forgotten &&
-           s->wire->rx.bytes == 0 && (s->wire->ready & ~(unsigned)WIRE_ROOM) == 0;
+           s->wire->rx.bytes == 0 && !s->wire->surplus &&
+           (s->wire->ready & ~(unsigned)WIRE_ROOM) == 0;
 }
 
 static void up_release(struct stream *stream, enum close_reason why) {
@@ -390,6 +409,8 @@ static const struct stream_ops up_stream_ops = {
     .push = up_push,
     .pull = up_pull,
     .tunnel = up_tunnel,
+    .raw = up_raw,
+    .moved = up_moved,
     .release = up_release,
 };
 

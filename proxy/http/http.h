@@ -167,6 +167,8 @@ enum stream_ready {
     STREAM_STOP = 64    /* down, a tunnel: gyre will soon be gone. It is to be ended in order */
 };
 
+enum raw_half { RAW_RX, RAW_TX };
+
 struct stream;
 struct stream_ops {
     /* Sends a head: down, a 1xx may repeat, then one final head; up, one. Fields that are dropped
@@ -186,6 +188,11 @@ struct stream_ops {
     /* From here on bytes are raw both ways; down: after the 101 was sent, up: after it was taken.
      * Bytes that came early follow at once. END, SENT and tx_end begin anew; tx_end is a FIN. */
     void (*tunnel)(struct stream *);
+    /* Bytes of body that are still to come (of rx), or to be sent (of tx), and the wire where they
+     * may be moved below us, as they are what they are on the wire; 0: none may. NULL: as 0. */
+    uint64_t (*raw)(struct stream *, enum raw_half, struct wire **);
+    /* So many were; the owner goes on as ever. */
+    void (*moved)(struct stream *, enum raw_half, uint64_t bytes);
     /* The owner is done with this stream; it is gone when this returns. CLOSE_NONE: all went well,
      * the session may serve another message if both sides are complete. Else: abort. */
     void (*release)(struct stream *, enum close_reason);

@@ -158,6 +158,7 @@ static void listener_failed(struct listener *l, int err) {
     bool ours = err == EMFILE || err == ENFILE || err == ENOBUFS || err == ENOMEM;
     if (ours && l->net->relief != NULL) {
         l->net->is_short = true;
+        pipes_trim(l->net);
         task_wake(l->net->ring, l->net->relief);
     }
     listener_pause(l, ours ? CAUSE_KERNEL : CAUSE_FAILED);

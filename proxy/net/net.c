@@ -66,6 +66,8 @@ void net_init(struct net *net, struct ring *ring) {
     pool_init(&net->intakes, "intakes", sizeof(struct intake), 0);
     pool_init(&net->senders, "senders", sizeof(struct sender), 0);
     pool_init(&net->sendvs, "sendvs", sizeof(struct sendv), 0);
+    pool_init(&net->splices, "splices", sizeof(struct splice), 0);
+    net->pipes.max = PIPES_MAX;
     segpool_init(&net->copies, "copies", COPY_BYTES, 0, false);
     segpool_init(&net->records, "records", RECORD_BYTES, 0, false);
     net->copies.home = net_copy_home;
@@ -87,16 +89,21 @@ void net_fini(struct net *net) {
     pool_fini(&net->intakes);
     pool_fini(&net->senders);
     pool_fini(&net->sendvs);
+    pool_fini(&net->splices);
+    pipes_trim(net);
+    ensure(net->pipes.live == 0);
     segpool_fini(&net->copies);
     segpool_fini(&net->records);
     net->magic = 0;
 }
 
-void net_bound(struct net *net, uint32_t wires) {
+void net_bound(struct net *net, uint32_t wires, uint32_t pipes) {
+    net->pipes.max = pipes;
     net->wires.live_max = wires;
     net->intakes.live_max = wires;
     net->senders.live_max = wires;
     net->sendvs.live_max = wires;
+    net->splices.live_max = wires;
 }
 
 void net_trim(struct net *net) {
@@ -104,6 +111,8 @@ void net_trim(struct net *net) {
     pool_trim(&net->intakes);
     pool_trim(&net->senders);
     pool_trim(&net->sendvs);
+    pool_trim(&net->splices);
+    pipes_trim(net);
 }
 
 bool net_has_room(const struct net *net) {

@@ -40,10 +40,20 @@ bool client_take(struct client_counts *, const struct endpoint *, uint64_t now_m
 void client_give(struct client_counts *, const struct endpoint *);
 uint32_t client_held(struct client_counts *, const struct endpoint *);
 
+/* Pipes for splices that nobody uses now; of the others the count alone is known. */
+#define PIPES_IDLE_MAX 16u
+/* Where descriptors allow: who is slow holds one for long. */
+#define PIPES_MAX 128u
+struct pipes {
+    int idle[PIPES_IDLE_MAX][2];
+    uint32_t idle_count, live, max;  /* live: the idle ones as well */
+};
+
 struct net {
     unsigned magic;
     struct ring *ring;
-    struct pool wires, intakes, senders, sendvs;
+    struct pool wires, intakes, senders, sendvs, splices;
+    struct pipes pipes;
     uint32_t listeners;              /* that are not freed */
     struct segpool copies;           /* small copies: heads, rests */
     struct segpool records;          /* TLS records on their way out */
@@ -64,9 +74,9 @@ struct net {
 void net_init(struct net *, struct ring *);
 /* It must be empty. */
 void net_fini(struct net *);
-/* The most wires at a time (0: any number); what else the room hands out goes with a wire, and is
- * bounded by it and by its marks. */
-void net_bound(struct net *, uint32_t wires);
+/* The most wires at a time (0: any number), and the most pipes, which take two descriptors each;
+ * what else the room hands out goes with a wire, and is bounded by it and by its marks. */
+void net_bound(struct net *, uint32_t wires, uint32_t pipes);
 /* Now and then, here as in the rooms above: the pools give back what nobody has needed lately. */
 void net_trim(struct net *);
 /* False when wire_accept would be refused. */
@@ -198,6 +208,8 @@ struct wire {
     bool sent;                        /* the kernel took bytes; the owner may clear it */
     bool tx_reset;                    /* a send took the error of a reset */
     bool tls_waits;                   /* plain bytes may wait in tls though cipher is empty */
+    bool held;                        /* nothing is received: a splice is to take it */
+    bool surplus;                     /* more had come than the splice was to take, or the end */
     uint32_t lingered;                /* bytes that came in WIRE_ENDING */
     int fd;
     struct net *net;
@@ -216,6 +228,7 @@ struct wire {
     struct task turn;                 /* TLS, when it is its turn */
     struct timer stall;               /* dialling, PROXY header, handshake, linger */
     struct list_node endings;
+    struct splice *splice;            /* from or to it; NULL: none */
 };
 
 /* Both return a wire that reads at once, or NULL (net->refused says why: at a bound, no memory, no
@@ -255,5 +268,40 @@ void wire_end(struct wire *, enum close_reason);
 /* Closes without sending what waits; with a reset where wire->reset is set (a truncation must be
  * seen). Owner forgotten at once. */
 void wire_shut(struct wire *, enum close_reason);
+
+/* --- Splices: bytes that go from one wire to another without us ---------------------------- */
+
+enum splice_state {
+    SPLICE_HOLDING,      /* the one is not read any more, and what it has brought goes as ever */
+    SPLICE_MOVING,       /* its bytes are ours to move; nobody else reads or sends */
+    SPLICE_OVER          /* all are moved, or one of the wires is not what it was: as ever again */
+};
+
+/* While there is one, its owner pushes nothing to `to` once it moves; all else that may happen to a
+ * wire may happen to both, and ends the splice. */
+struct splice {
+    uint8_t state;                    /* enum splice_state */
+    struct net *net;
+    struct wire *from, *to;           /* NULL when it is over */
+    struct task *owner;               /* woken when it may go, and when it is over */
+    struct task task;
+    int pipe[2];
+    uint32_t piped;                   /* bytes that are in it */
+    uint64_t left;                    /* bytes that are to be taken of from, */
+    uint64_t taken, given;            /* that were, and that `to` has of them */
+    uint64_t moved_us;                /* when some were taken last */
+};
+
+/* Reading of `from` stops, so that a splice may begin; NULL where none can be: TLS, no pipe, no
+ * memory, or a wire that is at an end. */
+struct splice *splice_hold(struct wire *from, struct wire *to, struct task *owner);
+/* True when nothing is left of what was read of `from`, nor on its way to `to`. */
+bool splice_may_go(const struct splice *);
+/* Moves that many bytes, if nothing comes between. */
+void splice_go(struct splice *, uint64_t bytes);
+/* True while the next step is that of `to`. */
+bool splice_is_full(const struct splice *);
+/* Ends it, where it is not over, and frees it. What is in the pipe is lost. */
+void splice_free(struct splice *);
 
 #endif

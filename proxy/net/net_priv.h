@@ -52,6 +52,15 @@ void sender_free(struct wire *);                    /* drops what waits; its op 
 void sender_settle(struct wire *);                  /* gives it back where all has left */
 bool sender_is_lost(const struct wire *);           /* bytes that should follow are lost */
 
+void sender_waits(struct sender *, struct net *);   /* its op is in flight: it is looked at */
+/* A send has failed: the kernel takes no more. */
+void wire_send_failed(struct wire *, int res);
+
+/* splice.c */
+void splice_break(struct splice *);                 /* one of its wires comes to an end */
+void splice_look(struct splice *);                  /* an op of one of its wires has ended */
+void pipes_trim(struct net *);
+
 /* dial.c */
 void wire_dial_start(struct wire *);
 void wire_dial_done(struct op *, int res, struct seg *, bool armed);

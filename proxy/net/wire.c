@@ -213,6 +213,9 @@ void wire_lost(struct wire *w, enum close_reason why) {
         return;
     }
     w->dead = true;
+    if (w->splice != NULL) {
+        splice_break(w->splice);
+    }
     if (w->owner == NULL) {
         w->reset = w->reset || !wire_flushed(w);   /* a truncation must be seen */
         wire_shut(w, w->state == WIRE_ENDING ? (enum close_reason)w->why : why);
@@ -236,6 +239,9 @@ void wire_shut(struct wire *w, enum close_reason why) {
     ensure(w->state != WIRE_CLOSING);
     w->owner = NULL;
     w->dead = true;
+    if (w->splice != NULL) {
+        splice_break(w->splice);
+    }
     w->state = WIRE_CLOSING;
     w->net->closing++;
     list_remove(&w->endings);
@@ -257,6 +263,9 @@ void wire_end(struct wire *w, enum close_reason why) {
     if ((w->state != WIRE_OPEN && !w->plain) || w->dead) {
         wire_shut(w, why);
         return;
+    }
+    if (w->splice != NULL) {
+        splice_break(w->splice);
     }
     timer_cancel(w->net->ring, &w->stall);   /* of a plain one: the handshake's */
     w->owner = NULL;

@@ -29,7 +29,7 @@ static void wire_watch(struct wire *w) {
 }
 
 static void read_on(struct wire *w, bool in_turn) {
-    if (w->dead || w->eof || w->state == WIRE_DIALING || w->state == WIRE_CLOSING) {
+    if (w->dead || w->eof || w->held || w->state == WIRE_DIALING || w->state == WIRE_CLOSING) {
         return;
     }
     if (bufq_room(wire_landing(w)) == 0) {
@@ -131,6 +131,9 @@ void wire_rx_done(struct op *op, int res, struct seg *seg, bool armed) {
     if (!armed || bufq_room(wire_landing(w)) == 0) {
         wire_read(w);
     }
+    if (w->splice != NULL) {
+        splice_look(w->splice);
+    }
     wire_join(w);
 }
 
@@ -140,6 +143,8 @@ void wire_pull(struct wire *w) {
         if (!w->dead && (w->tls_waits || w->intake->cipher.bytes > 0 || w->eof)) {
             task_wake(w->net->ring, &w->turn);
         }
+    } else if (w->op_rx.state != OP_ARMED && w->to != NULL) {
+        task_wake(w->net->ring, &w->turn);   /* the owner may yet hold it in this turn */
     } else if (w->op_rx.state != OP_ARMED) {
         wire_read(w);
     }
@@ -154,6 +159,16 @@ void wire_pull(struct wire *w) {
 static uint32_t send_room(const struct sender *s) {
     uint32_t most = memory_is_pressed() ? BUFQ_PRESSED : SEND_BYTES_MAX;
     return s->sending.bytes < most ? most - s->sending.bytes : 0;
+}
+
+/* Its op is in flight. */
+void sender_waits(struct sender *s, struct net *net) {
+    s->began_ms = ring_now_ms(net->ring);
+    pace_waits(s);
+    list_append(&net->sends, &s->link);
+    if (!timer_armed(&net->sweep)) {
+        timer_arm(net->ring, &net->sweep, NET_SWEEP_MS);
+    }
 }
 
 static void send_start(struct sender *s, struct net *net, int fd) {
@@ -171,12 +186,7 @@ static void send_start(struct sender *s, struct net *net, int fd) {
         s->sendv = v;
         op_sendv(net->ring, &s->op, fd, &v->msg);
     }
-    s->began_ms = ring_now_ms(net->ring);
-    pace_waits(s);
-    list_append(&net->sends, &s->link);
-    if (!timer_armed(&net->sweep)) {
-        timer_arm(net->ring, &net->sweep, NET_SWEEP_MS);
-    }
+    sender_waits(s, net);
 }
 
 /* Starts a send of what is ready to go; when nothing is left, what was to follow it follows. */
@@ -220,9 +230,18 @@ void wire_send(struct wire *w) {
 /* The kernel takes no more bytes of us. What the peer has sent may still be read. */
 static void wire_tx_broken(struct wire *w) {
     w->tx_dead = true;
-    bufq_drop(&w->sender->sending, w->sender->sending.bytes);
-    bufq_drop(&w->sender->tx, w->sender->tx.bytes);
+    if (w->sender != NULL) {
+        bufq_drop(&w->sender->sending, w->sender->sending.bytes);
+        bufq_drop(&w->sender->tx, w->sender->tx.bytes);
+    }
     wire_read(w);
+}
+
+/* A reset is told once: the send that takes it leaves the receive an end that looks like the peer's
+ * FIN (tcp_reset() of Linux). Where the FIN had come, the error is EPIPE. */
+void wire_send_failed(struct wire *w, int res) {
+    w->tx_reset = res != -EPIPE;
+    wire_tx_broken(w);
 }
 
 static void wire_tell_room(struct wire *w, bool sent) {
@@ -271,13 +290,13 @@ void wire_tx_done(struct op *op, int res, struct seg *seg, bool armed) {
     if (settling && res == -ECANCELED) {
         bufq_settle(&s->sending);
     } else if (res < 0) {
-        /* A reset is told once: the send that takes it leaves the receive an end that looks like
-         * the peer's FIN (tcp_reset() of Linux). Where the FIN had come, the error is EPIPE. */
-        w->tx_reset = res != -EPIPE;
-        wire_tx_broken(w);
+        wire_send_failed(w, res);
     }
     wire_send(w);
     wire_tell_room(w, true);
+    if (w->splice != NULL) {
+        splice_look(w->splice);
+    }
     sender_settle(w);
     wire_ending(w);
     wire_join(w);

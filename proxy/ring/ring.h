@@ -177,6 +177,15 @@ int sys_reset_on_close(int fd);                            /* close(2) will send
  * overhead included, and piece by piece as they were sent). */
 int sys_unsent(int fd);
 int sys_close(int fd);
+/* Both ends do not block: fds[0] to read, fds[1] to write. -EMFILE also where it would have less
+ * room than that. */
+int sys_pipe(int fds[2], uint32_t bytes);
+/* From a socket to a pipe, or from a pipe to a socket, which must not block (sys_nonblock): how
+ * many bytes of up to len went. 0: the socket's peer has ended its side. -EAGAIN: nothing is there,
+ * or there is no room. Raises SIGPIPE, which the process must ignore. */
+int sys_splice(int from, int to, uint32_t len);
+/* A socket that does not block is for sys_splice; operations may go on there. */
+int sys_nonblock(int fd, bool on);
 int sys_open_append(const char *path);                     /* made with mode 0640 */
 /* A file without a name in that folder, for reading and writing; it is gone when it is closed. */
 int sys_open_spool(const char *folder);

@@ -149,6 +149,9 @@ static void stage_open(void) {
         *w = (struct worker){.event_fd = -1};
         ok = worker_make(w, stage.plan, i, &ring);
         ensure(ok);
+        if (stage.play.seed % 2 == 0) {
+            w->exchanges.splice_min = 1;   /* all that may be spliced is */
+        }
     }
     static const char *const origins[] = {"127.0.0.1:8001", "127.0.0.1:8002"};
     for (int i = 0; i < 2; i++) {

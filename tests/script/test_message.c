@@ -128,8 +128,17 @@ static const struct script scripts[] = {
         C(GET("/a")), OX(GOT("/a")), O(STATUS LENGTH(300000) "\r\n"), O_BODY(300000),
         CX(STATUS DATE LENGTH(300000) "\r\n"), CX_BODY(300000), KEPT)},
     {"a large response to a client that reads late", "-", .steps = STEPS(
-        C(GET("/a")), OX(GOT("/a")), C_PAUSE, O(STATUS LENGTH(500000) "\r\n"), O_BODY(500000),
-        WAIT(30), C_RESUME, CX(STATUS DATE LENGTH(500000) "\r\n"), CX_BODY(500000), KEPT)},
+        C(GET("/a")), OX(GOT("/a")), C_PAUSE, O(STATUS LENGTH(250000) "\r\n"), O_BODY(250000),
+        WAIT(30), C_RESUME, CX(STATUS DATE LENGTH(250000) "\r\n"), CX_BODY(250000), KEPT)},
+    {"a larger one, that goes through our hands", "-", .tls = true, .steps = STEPS(
+        C("GET /a HTTP/1.1\r\nHost: a\r\n\r\n"),
+        OX("GET /a HTTP/1.1\r\nHost: a\r\n" UP_FROM("1.1", "a", "https") "\r\n"), C_PAUSE,
+        O(STATUS LENGTH(500000) "\r\n"), O_BODY(500000),
+        WAIT(30), C_RESUME, CX(STATUS DATE LENGTH(500000) "\r\n"), CX_BODY(500000))},
+    {"a large response that does not: both connections are kept", "-", .steps = STEPS(
+        C(GET("/a")), OX(GOT("/a")), O(STATUS LENGTH(2000000) "\r\n"), O_BODY(2000000),
+        CX(STATUS DATE LENGTH(2000000) "\r\n"), CX_BODY(2000000), KEPT,
+        STAT_IS(SPLICE_REFUSED, 0), STAT_IS(DIALED, 1))},
     {"a large response until close", "-", .steps = STEPS(
         C(GET("/a")), OX(GOT("/a")), O(STATUS "\r\n"), O_BODY(100000), O_FIN,
         CX(STATUS DATE CHUNKED "\r\n"), CX_CHUNKS_BODY(100000), CX("\r\n"), KEPT_BY_CLIENT)},

@@ -109,7 +109,7 @@ bool sim_addr_taken(const struct sim *, const struct addr *, bool reuseport);
 
 /* --- Descriptors and files of gyre's side ------------------------------------------------- */
 
-enum sim_fd_kind { SIM_FD_SOCKET, SIM_FD_LISTENER, SIM_FD_FILE, SIM_FD_KINDS };
+enum sim_fd_kind { SIM_FD_SOCKET, SIM_FD_LISTENER, SIM_FD_FILE, SIM_FD_PIPE, SIM_FD_KINDS };
 
 /* What a descriptor stands for. Ops in flight hold it, as they hold the kernel's struct file. */
 
@@ -118,10 +118,12 @@ struct sim_fd {
     uint32_t op_count;            /* in flight, in any ring */
     bool receiving, sending;      /* at most one of each kind */
     bool closing;                 /* an op_close was given */
+    bool nonblock;                /* as sys_splice wants it */
     bool gone;                    /* its number is free; it ends with its last op */
     struct sim_end *end;
     struct sim_listener *listener;
     struct sim_text_file *file;
+    struct sim_tube *tube;
 };
 
 struct sim_text_file {
@@ -134,6 +136,7 @@ int sim_fd_open(struct sim *, enum sim_fd_kind, struct sim_fd **);   /* or -EMFI
 struct sim_fd *sim_fd_at(struct sim *, int fd);                      /* NULL: not open */
 void sim_fd_close(struct sim *, int fd);
 void sim_fd_put(struct sim_fd *);                                    /* one op less */
+void sim_tube_put(struct sim_tube *);                                /* one descriptor less */
 struct sim_text_file *sim_text_file_at(struct sim *, const char *path, bool make);
 void sim_text_file_append(struct sim_text_file *, const void *, uint32_t len);
 void sim_text_file_write(struct sim_text_file *, uint64_t at, const void *, uint32_t len);

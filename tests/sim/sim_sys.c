@@ -38,6 +38,8 @@ static void fd_end(struct sim_fd *f) {
         sim_end_close(f->end);
     } else if (f->kind == SIM_FD_LISTENER) {
         sim_listener_free(f->listener);
+    } else if (f->kind == SIM_FD_PIPE) {
+        sim_tube_put(f->tube);
     }
     world_free(f);
 }

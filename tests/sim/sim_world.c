@@ -166,11 +166,14 @@ uint32_t sim_leaks(const struct sim *sim, char *text, uint32_t cap) {
     text_fmt(&t, "%u sockets, %u listeners, %u files, %u ops, %u receive segments",
              by_kind[SIM_FD_SOCKET], by_kind[SIM_FD_LISTENER], by_kind[SIM_FD_FILE], ops,
              segments);
+    if (by_kind[SIM_FD_PIPE] > 0) {
+        text_fmt(&t, ", %u ends of pipes", by_kind[SIM_FD_PIPE]);
+    }
     if (cap > 0) {
         text[t.len] = '\0';
     }
-    return by_kind[SIM_FD_SOCKET] + by_kind[SIM_FD_LISTENER] + by_kind[SIM_FD_FILE] + ops +
-           segments;
+    return by_kind[SIM_FD_SOCKET] + by_kind[SIM_FD_LISTENER] + by_kind[SIM_FD_FILE] +
+           by_kind[SIM_FD_PIPE] + ops + segments;
 }
 
 void sim_free(struct sim *sim) {

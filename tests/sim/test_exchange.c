@@ -19,6 +19,9 @@
 #ifndef CLEAN_SEEDS
 #define CLEAN_SEEDS 100u
 #endif
+#ifndef SPLICES          /* all bodies that may be spliced are, however small, and servers stream */
+#define SPLICES 0
+#endif
 
 /* --- What was asked, as both ends know it ------------------------------------------------- */
 
@@ -395,6 +398,15 @@ static const char ini[] = "[global]\nworkers = 2\ndrain_timeout = 5s\n"
                           "server = unix:/run/app.sock\nkeepalive = 4\n"
                           "response_timeout = 60s\nstall_timeout = 60s\n";
 
+static void start(struct lab *lab) {
+    char text[1024];
+    snprintf(text, sizeof text, "%s%s", ini, SPLICES ? "mode = async\n" : "");
+    assert_true(lab_start(lab, true, text, NULL));
+    for (uint32_t i = 0; SPLICES && i < lab->plan->worker_count; i++) {
+        lab->workers[i].exchanges.splice_min = 1;
+    }
+}
+
 /* Long bodies on good ground only, where a run of them is short. */
 static void ask_one(struct sim *sim, bool clean) {
     static const char modes[] = "llccxn";
@@ -447,7 +459,7 @@ static void origins_listen(void) {
 }
 
 struct tally {
-    uint64_t good, pages, unanswered, hash;
+    uint64_t good, pages, unanswered, spliced, hash;
 };
 
 static void run_seed(uint64_t seed, bool clean, struct tally *tally) {
@@ -464,7 +476,7 @@ static void run_seed(uint64_t seed, bool clean, struct tally *tally) {
     broken = NULL;
     struct lab lab;
     memset(sim_params(sim)->chance, 0, sizeof params.chance);   /* gyre starts on good ground */
-    assert_true(lab_start(&lab, true, ini, NULL));
+    start(&lab);
     memcpy(sim_params(sim)->chance, params.chance, sizeof params.chance);
     origins_listen();
     uint32_t count = 2 + (uint32_t)sim_draw(sim, 12);
@@ -477,6 +489,7 @@ static void run_seed(uint64_t seed, bool clean, struct tally *tally) {
                  (unsigned long long)seed, broken != NULL ? broken : end == PEERS_STUCK ? "a deadlock" : "too slow", broken_id,
                  (unsigned long long)seed);
     }
+    tally->spliced += lab_stat(&lab, STAT_SPLICED_BYTES);
     if (!lab_stop(&lab, 60 * 1000)) {
         fail_msg("seed %llu: does not drain", (unsigned long long)seed);
     }
@@ -513,6 +526,7 @@ static void with_faults(void **state) {
     printf("%llu seeds with faults: %llu answered, %llu pages, %llu with a visible end\n",
            (unsigned long long)seeds, (unsigned long long)tally.good,
            (unsigned long long)tally.pages, (unsigned long long)tally.unanswered);
+    assert_true(!SPLICES || tally.spliced > 0);
     assert_true(tally.good > tally.unanswered);   /* the faults have left something to test */
 }
 
@@ -550,7 +564,7 @@ static void bursty_reader(void **state) {
         asked_count = client_count = origin_count = 0;
         broken = NULL;
         struct lab lab;
-        assert_true(lab_start(&lab, true, ini, NULL));
+        start(&lab);
         origins_listen();
         client_start(sim, true);
         clients[0].count = asked_count = 1;
