@@ -19,15 +19,6 @@ static bool raw_wanted(const struct exchange *e) {
            e->opening == NULL && e->down->ops->raw != NULL && e->up->ops->raw != NULL;
 }
 
-void raw_begin(struct exchange *e) {
-    struct wire *from, *to;
-    if (!raw_wanted(e) || raw_bytes(e, &from, &to) < e->room->splice_min) {
-        return;
-    }
-    e->splice = splice_hold(from, to, &e->task);
-    e->unspliced = e->splice == NULL;
-}
-
 /* Once is enough: what has ended one would end the next. */
 void raw_end(struct exchange *e) {
     struct splice *s = e->splice;
@@ -35,8 +26,10 @@ void raw_end(struct exchange *e) {
         return;
     }
     raw_note(e);
-    if (s->taken > 0) {
-        e->up->ops->moved(e->up, RAW_RX, s->taken);
+    /* What has come and not gone has not come: else the response would be at its end, and not all
+     * of it would be sent. */
+    if (s->given > 0) {
+        e->up->ops->moved(e->up, RAW_RX, s->given);
         e->down->ops->moved(e->down, RAW_TX, s->given);
     }
     e->splice = NULL;
@@ -57,6 +50,18 @@ static bool raw_goes(struct exchange *e) {
     }
     splice_go(e->splice, bytes);
     return true;
+}
+
+void raw_begin(struct exchange *e) {
+    if (e->splice != NULL && e->splice->state == SPLICE_HOLDING) {
+        (void)raw_goes(e);   /* of bytes that a dead connection has dropped nobody tells */
+    }
+    struct wire *from, *to;
+    if (!raw_wanted(e) || raw_bytes(e, &from, &to) < e->room->splice_min) {
+        return;
+    }
+    e->splice = splice_hold(from, to, &e->task);
+    e->unspliced = e->splice == NULL;
 }
 
 bool raw_moves(struct exchange *e) {

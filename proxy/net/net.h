@@ -281,6 +281,7 @@ enum splice_state {
  * wire may happen to both, and ends the splice. */
 struct splice {
     uint8_t state;                    /* enum splice_state */
+    bool readable;                    /* `from` is, the kernel says, and nothing was taken yet */
     struct net *net;
     struct wire *from, *to;           /* NULL when it is over */
     struct task *owner;               /* woken when it may go, and when it is over */
@@ -288,7 +289,8 @@ struct splice {
     int pipe[2];
     uint32_t piped;                   /* bytes that are in it */
     uint64_t left;                    /* bytes that are to be taken of from, */
-    uint64_t taken, given;            /* that were, and that `to` has of them */
+    uint64_t taken, given;            /* that were, and that `to` has of them: those that were in
+                                         the pipe when `from` was lost are lost as well */
     uint64_t moved_us;                /* when some were taken last */
 };
 

@@ -107,6 +107,7 @@ static void in_done(struct op *op, int res, struct seg *seg, bool armed) {
     if (w->splice != NULL && watch_failed(res)) {
         splice_break(w->splice);
     } else if (w->splice != NULL) {
+        w->splice->readable = res > 0;
         splice_ready(w->splice);
     } else {
         wire_read(w);
@@ -152,9 +153,11 @@ static void out_watch(struct splice *s) {
 
 /* --- The bytes ---------------------------------------------------------------------------- */
 
-/* What is in the pipe can not be had back: nothing may follow it. */
+/* What is in the pipe can not be had back: nothing may follow it. Where `to` takes no more it
+ * counts as given, as all does that is dropped there from now on. */
 static void give_failed(struct splice *s, int res) {
     struct wire *to = s->to;
+    s->given += s->piped;
     splice_break(s);
     if (res == -ENOMEM || res == -ENOBUFS) {
         wire_starved(to);
@@ -167,13 +170,16 @@ static void give_failed(struct splice *s, int res) {
 static bool take(struct splice *s, uint32_t most) {
     uint32_t len = s->left < most ? (uint32_t)s->left : most;
     int res = sys_splice(s->from->fd, s->pipe[1], len);
-    if (res == -EAGAIN) {
+    if (res == -EAGAIN && !s->readable) {
         s->to->sender->pace.waits = false;   /* it has taken all that there is */
         in_watch(s);
         return false;
     }
+    s->readable = false;
     if (res <= 0) {
-        splice_break(s);   /* whatever it is, the next receive meets it, and tells */
+        /* Whatever it is, the next receive meets it, and tells; an urgent byte of TCP, which
+         * splice(2) does not pass, it leaves out. */
+        splice_break(s);
         return false;
     }
     s->piped = (uint32_t)res;

@@ -128,8 +128,18 @@ static enum close_reason socket_why(int err) {
     }
 }
 
+/* Pipes that nobody uses are the first to make room. */
+static int dial_socket(struct net *net, int family) {
+    int fd = sys_socket(family);
+    if ((fd == -EMFILE || fd == -ENFILE) && net->pipes.idle_count > 0) {
+        pipes_trim(net);
+        fd = sys_socket(family);
+    }
+    return fd;
+}
+
 struct wire *wire_dial(struct net *net, const struct wire_params *params, struct task *owner) {
-    int fd = sys_socket(params->to->sa.any.sa_family);
+    int fd = dial_socket(net, params->to->sa.any.sa_family);
     if (fd < 0) {
         net->refused = (uint8_t)socket_why(-fd);
         return NULL;

@@ -1,5 +1,6 @@
 """Large plain responses of async servers, which go from socket to socket without being read."""
 import hashlib
+import socket
 import threading
 
 from harness import Front, check, equal, until
@@ -80,6 +81,51 @@ def test_requests_sent_ahead():
         for size in (3 * MIB, 7):
             equal(client.head().get("Content-Length"), str(size), "Content-Length")
             equal(taken(client, size), digest(size), f"a body of {size} bytes")
+
+
+def test_urgent_bytes():
+    """TCP's urgent bytes are no part of the body: received or spliced, they are left out."""
+    size = 8 * MIB
+
+    def urgent(exchange):
+        while exchange.request() is not None:
+            exchange.send(f"HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n")
+            for at in range(0, size, MIB):
+                exchange.send(PIECE[:MIB])
+                if at == 3 * MIB:
+                    exchange.sock.send(b"!", socket.MSG_OOB)
+    origin = Origin(urgent)
+    with Front(origin.address, backend="mode = async\nstall_timeout = 2s") as front, \
+            Client(front.address) as client:
+        for _ in range(2):
+            client.request()
+            client.head()
+            for at in range(0, size, MIB):
+                check(client.take(MIB) == PIECE[:MIB], "other bytes in MiB", at // MIB)
+        equal(origin.connections, 1, "connections to the server")
+
+
+def test_answers_that_are_early():
+    """A server that answers with much while it takes the request: both ways at once."""
+    turns = 16
+
+    def early(exchange):
+        while exchange.request_head() is not None:
+            exchange.send(f"HTTP/1.1 200 OK\r\nContent-Length: {(turns + 1) * MIB}\r\n\r\n")
+            for _ in range(turns):
+                exchange.send(PIECE[:MIB])
+                check(exchange.take(MIB) == PIECE[:MIB], "other bytes of the request")
+            exchange.send(PIECE[:MIB])
+    origin = Origin(early)
+    with Front(origin.address, backend="mode = async") as front, \
+            Client(front.address) as client:
+        client.send("POST / HTTP/1.1\r\nHost: one.test\r\n"
+                    f"Content-Length: {turns * MIB}\r\n\r\n")
+        client.head()
+        for turn in range(turns + 1):
+            check(client.take(MIB) == PIECE[:MIB], "other bytes in MiB", turn)
+            client.send(PIECE[:MIB] if turn < turns else b"")
+        check(len(pipes(front.gyre)) > 0, "nothing was spliced")
 
 
 def test_many_at_once():

@@ -250,6 +250,40 @@ static void a_client_that_leaves(void **state) {
     }
 }
 
+/* Nobody hears of its FIN, as what it has sent ahead fills all that may wait; then its reset comes
+ * just as something is sent to it: that fails, and nothing else tells. What is left of the response
+ * goes nowhere, as ever, and both are let go. Even seeds: before it is spliced. */
+static void a_client_that_leaves_unheard(void **state) {
+    (void)state;
+    uint64_t hits[2] = {0};
+    for (uint64_t seed = 0; seed < 4 * SEEDS; seed++) {
+        struct sim_params params = params_large(seed);
+        params.pipe_max = 2000;
+        begin_with(seed, &params, "", "max_pipelined = 16k\nsend_timeout = 10m\n", KEYS);
+        struct peer *p = ask();
+        for (unsigned i = 0; i < 16 * 1024 / (sizeof GET - 1) + 1; i++) {
+            peer_send_text(p, GET);
+        }
+        peer_fin(p);
+        sleep_ms(2 * SECOND);
+        peer_pause(p, true);
+        send_head(LARGE);
+        send_part(0, LARGE);
+        sleep_ms(100);
+        fault_arm(seed % 2 == 0 ? FAULT_SEND_PIPE : FAULT_SPLICE_PIPE, 0, 1);
+        peer_pause(p, false);
+        sleep_ms(20 * SECOND);
+        hits[seed % 2] += fault_hits();
+        fault_disarm();
+        if (requests_ended(CLOSE_NONE) + requests_ended(CLOSE_CLIENT_GONE) == 0) {
+            fail_msg("seed %u: its request does not end", (unsigned)seed);
+        }
+        peer_free(p);
+        end();
+    }
+    assert_true(hits[0] > 0 && hits[1] > 0);
+}
+
 /* --- The server --------------------------------------------------------------------------- */
 
 static void a_server_that_breaks_off(void **state) {
@@ -292,6 +326,72 @@ static void a_server_that_stalls(void **state) {
         peer_free(p);
         end();
     }
+}
+
+#define POST "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
+
+/* It answers early, and takes the rest of the request all the while. */
+static void a_server_that_answers_early(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        start(seed, "");
+        struct peer *p = dial();
+        peer_send_text(p, POST);
+        await_head();
+        send_head(LARGE);
+        send_part(0, LARGE / 2);
+        await_spliced(1);
+        char some[1000];
+        memset(some, 'x', sizeof some);
+        for (unsigned i = 0; i < 99; i++) {
+            peer_send(p, some, sizeof some);
+            sleep_ms(10);
+        }
+        send_part(LARGE / 2, LARGE);
+        expect_body(p, LARGE);
+        peer_send(p, some, sizeof some);
+        assert_true(spliced() > LARGE / 4);
+        assert_int_equal(requests_ended(CLOSE_NONE), 1);
+        peer_free(p);
+        end();
+    }
+}
+
+/* It has answered, and takes no more of its request: its connection is given up while the last
+ * bytes of the answer are in the pipe, on their way to a client that reads later. */
+static void a_server_that_takes_no_more(void **state) {
+    (void)state;
+    unsigned cut = 0;
+    for (uint64_t seed = 0; seed < 4 * SEEDS; seed++) {
+        struct sim_params params = params_large(seed);
+        params.pipe_max = 3000;
+        begin_with(seed, &params, "", "send_timeout = 10m\n", KEYS);
+        struct peer *p = dial();
+        peer_send_text(p, POST);
+        await_head();
+        peer_pause(origin, true);
+        char much[100000];
+        memset(much, 'x', sizeof much);
+        peer_send(p, much, sizeof much);
+        sleep_ms(SECOND);
+        uint32_t early = LARGE - 2000 - (uint32_t)sim_draw(sim, 2000);
+        send_head(LARGE);
+        send_part(0, early);
+        struct want w = {p, early};
+        assert_int_equal(sim_run_until(sim, has_come, &w, 4 * SECOND), PEERS_MET);
+        peer_pause(p, true);
+        send_part(early, LARGE);
+        sleep_ms(20 * SECOND);
+        peer_pause(p, false);
+        sleep_ms(5 * SECOND);
+        cut += p->reset;
+        if (!p->reset && requests_ended(CLOSE_NONE) != 1) {
+            fail_msg("seed %u: the client waits for ever", (unsigned)seed);
+        }
+        peer_free(p);
+        end();
+    }
+    assert_true(cut > SEEDS);
 }
 
 /* --- Where it can not be ------------------------------------------------------------------ */
@@ -341,6 +441,29 @@ static void calls_that_fail(void **state) {
         peer_free(p);
         end();
     }
+}
+
+/* A pipe that nobody uses makes room for a dial. */
+static void without_a_descriptor(void **state) {
+    (void)state;
+    start(0, "");
+    struct peer *p = ask();
+    send_head(LARGE);
+    send_part(0, LARGE);
+    expect_body(p, LARGE);
+    assert_true(spliced() > 0);
+    peer_fin(origin);
+    sleep_ms(100);
+    fault_arm(FAULT_SOCKET_PROCESS, 0, 1);
+    peer_send_text(p, GET);
+    await_head();
+    assert_int_equal(fault_hits(), 1);
+    fault_disarm();
+    send_head(10);
+    send_part(0, 10);
+    expect_body(p, 10);
+    peer_free(p);
+    end();
 }
 
 /* A sync server's answer is taken off it, however slow its client is; TLS is not plain; chunks are
@@ -394,10 +517,14 @@ int main(void) {
         cmocka_unit_test(a_client_that_pauses),
         cmocka_unit_test(a_client_that_stops),
         cmocka_unit_test(a_client_that_leaves),
+        cmocka_unit_test(a_client_that_leaves_unheard),
         cmocka_unit_test(a_server_that_breaks_off),
         cmocka_unit_test(a_server_that_stalls),
+        cmocka_unit_test(a_server_that_answers_early),
+        cmocka_unit_test(a_server_that_takes_no_more),
         cmocka_unit_test(without_a_pipe),
         cmocka_unit_test(calls_that_fail),
+        cmocka_unit_test(without_a_descriptor),
         cmocka_unit_test(what_is_copied),
         cmocka_unit_test(gyre_stops),
     };
