@@ -46,6 +46,10 @@ def loaded(row, peer, args, softirqs, ms):
 
 
 def measure_load(row, stage, peer, args):
+    """A fresh proxy is asked before it counts: its connections to the origin are kept ones then, as
+    those of a proxy are that has run for a while."""
+    if stage.fresh:
+        loaded(row, peer, args, [], int(args.seconds * 1000))
     one = loaded(row, peer, args, rig.softirq_pids(peer.cores), int(args.seconds * 1000))
     cpu_s, done = one['proxy_s'] + one['softirq_s'], one['load']['done']
     one['figure'] = (cpu_s * rows.GIB / (done * row.op_bytes) if row.figure == 'gib' else
