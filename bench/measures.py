@@ -6,7 +6,9 @@ import rows
 import stands
 
 FOREIGN_MAX = 0.05      # of a round, on the proxy's core, in anything else
-LATE_P99_US_MAX = 150   # of the asking client: beyond that it is the client that is measured
+LATE_P99_US_MAX = 250   # of the asking client: beyond these, and SHARE of the figure, it is the
+AWAY_US_MAX = 3000      # client that is measured
+SHARE = 0.05
 CAPACITY_SHARE = 0.70
 STEADY_CONNECTIONS, STEADY_WARMUP_MS = 64, 300
 IDLE_CONNECTIONS, DOWNLOADS, STORM_CONNECTIONS = 9000, 4, 64
@@ -107,13 +109,15 @@ def capacity(row, stage, args):
 
 
 def begin_beside(row, peer, args):
-    """What goes on beside those whose latency is measured; None: nothing. Downloads are of 64 MiB
-    (stands.BIG_BYTES), one after the other, so that they end with the measurement."""
+    """What goes on beside those whose latency is measured; None: nothing. A storm has what the proxy
+    leaves of its core: on the clients' it would have nothing, and that for a while, as they are ahead
+    of it. Downloads are of 64 MiB (stands.BIG_BYTES), one after the other, so that they end with the
+    measurement."""
     limit = int(args.seconds) + 120
     if row.beside == 'storm':
         tool = rig.Tool('mob', ['--to', peer.address(True), '--kind', 'handshake', '--connections',
                                 str(STORM_CONNECTIONS), '--seconds', str(limit)],
-                        args.bench)
+                        args.bench, nice=19, core=rig.PROXY_CORE)
         if not tool.ready(READY_S):
             tool.end()
             raise Broken('there is no storm')
@@ -154,9 +158,11 @@ def measure_latency(row, stage, peer, args):
     one = {'figure': found['p999_us'], 'steady': found, 'capacity': stage.capacity, **taken}
     # A peer that does not answer in time has that in its figure, with the request's age.
     reasons = [f'{found["errors"]} errors'] if found['errors'] and peer.program == 'gyre' else []
-    if found['late_p99_us'] > LATE_P99_US_MAX:
-        reasons.append(f'the client was {found["late_p99_us"]} us late itself')
-    if one['foreign'] > FOREIGN_MAX:
+    for name, most, words in (('late_p99_us', LATE_P99_US_MAX, 'was late itself, by'),
+                              ('away_max_us', AWAY_US_MAX, 'was away itself, for')):
+        if found[name] > max(most, SHARE * found['p999_us']):
+            reasons.append(f'the client {words} {found[name]} us')
+    if one['foreign'] > FOREIGN_MAX and not rig.is_ahead(peer.process.pid):
         reasons.append(f'others had {one["foreign"]:.0%} of its core')
     return one, reasons
 

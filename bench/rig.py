@@ -61,6 +61,10 @@ def on_core(core, ahead=False, nice=0):
     return prepare
 
 
+def is_ahead(pid):
+    return os.sched_getscheduler(pid) == os.SCHED_FIFO
+
+
 def listens(where):
     """where: a port of 127.0.0.1, or the path of a unix socket."""
     unix = isinstance(where, str)

@@ -105,6 +105,9 @@ def tls(name, title, size, **more):
 
 ANSWERS = ('--bytes', str(MIB))
 SHAKE = ('--kind', 'handshake')
+# Where a client has more to do than a proxy, no proxy is busy all of the time. To wake is a
+# hundredth of a handshake; of a connection it is more, but then who is busy least wakes most.
+CLIENT_BOUND = 0.5
 MANY = (*beside((0.62, 0.53), (0.46, 0.38)), above('gyre', 'relay', 2.5, 1.5))
 
 ROWS = (
@@ -129,12 +132,12 @@ ROWS = (
         claims=(ratio('gyre+stream', 'nginx+stream', 1.0, 0.85),
                 ratio('gyre+stream', 'haproxy', 0.75, 0.62))),
     Row('full-p256', 'full handshake, P-256', tls=True, load=SHAKE, quick=True,
-        claims=beside((1.0, 0.93), (0.88, None))),
+        busy_min=CLIENT_BOUND, claims=beside((1.0, 0.93), (0.88, None))),
     Row('full-rsa', 'full handshake', ('gyre+rsa', 'nginx+rsa', 'haproxy+rsa'), tls=True,
         load=SHAKE),
     Row('resumed', 'resumed handshake', tls=True, load=(*SHAKE, '--resume')),
     Row('connect', 'a new connection per request', BOTH_MODES, load=('--kind', 'connect'),
-        quick=True, claims=beside((0.88, 0.80), (0.80, None))),
+        quick=True, busy_min=CLIENT_BOUND, claims=beside((0.88, 0.80), (0.80, None))),
     Row('connect-tls', 'a new connection per request, TLS, resumed', tls=True,
         load=('--kind', 'connect', '--resume')),
 

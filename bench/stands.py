@@ -121,6 +121,7 @@ class Stage:
         self.args, self.processes = args, []
         self.capacity, self.rate = None, 0      # for latency: what each comes to, and what is asked
         self.peers = {name: Peer(name, nth, row.kind) for nth, name in enumerate(row.peers)}
+        self.ahead = row.how == 'latency'       # what else the machine does is not to be measured
         self.fresh = fresh or row.how == 'memory' or row.connections > FRESH_CONNECTIONS
         self.origins(row)
         for peer in () if self.fresh else self.peers.values():
@@ -133,13 +134,13 @@ class Stage:
 
     def origins(self, row):
         bench, folder = self.args.bench, self.args.folder
-        tool, ahead = os.path.join(bench, 'gyre-origin'), row.how == 'latency'
+        tool = os.path.join(bench, 'gyre-origin')
         wanted = {f'127.0.0.1:{ORIGIN_PORT}': ORIGIN_PORT}
         if any('unix' in variants(peer) for peer in row.peers):
             wanted['unix:origin.sock'] = os.path.join(folder, 'origin.sock')
         for nth, (bind, where) in enumerate(wanted.items()):
             self.start(f'origin{nth}', [tool, '--bind', bind, *row.origin], where, folder,
-                       core=rig.CLIENT_CORE, ahead=ahead)
+                       core=rig.CLIENT_CORE, ahead=self.ahead)
         if row.beside == 'download':
             self.start('big', [tool, '--bind', f'127.0.0.1:{BIG_PORT}', '--bytes', str(BIG_BYTES)],
                        BIG_PORT, folder, core=rig.CLIENT_CORE)
@@ -157,7 +158,7 @@ class Stage:
         environment = ({'OPENSSL_CONF': os.path.join(rig.HERE, 'peers', 'run.openssl.cnf')}
                        if peer.program == 'haproxy' else None)
         peer.process = self.start(peer.name, command(peer, folder, self.args), peer.port, folder,
-                                  core=peer.cores, environment=environment)
+                                  core=peer.cores, ahead=self.ahead, environment=environment)
 
     @contextlib.contextmanager
     def peer(self, peer):

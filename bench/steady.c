@@ -3,12 +3,14 @@
  *   gyre-steady --to ADDR --rate N [--tls] [--connections N] [--seconds N] [--warmup-ms N]
  *               [--path PATH]
  *
- * The nth request is due at the start plus n / rate, and its latency counts from then: where no
- * connection is free it waits, and its waiting is the server's fault and counts (a closed loop
- * would ask less just when the server is slow, and hide it). Every sample is kept, so percentiles
- * are exact. "ready" comes once all connections stand, one JSON object at the end. late_*: how late
- * this program itself was with requests that had a connection to go on; figures of a run that was
- * late itself mean little. */
+ * The nth request is due at the start plus n / rate, or at the tick before, and its latency counts
+ * from then: where no connection is free it waits, and its waiting is the server's fault and counts
+ * (a closed loop would ask less just when the server is slow, and hide it). Ticks are TICK_US apart:
+ * to sleep and wake for each of 50,000 requests a second is more work than to ask them. Every sample
+ * is kept, so percentiles are exact. "ready" comes once all connections stand, one JSON object at
+ * the end. late_*: how late this program itself was with requests that had a connection to go on;
+ * away_max_us: the longest that it overslept, or took for what had come. Figures of a run that was
+ * late, or away, itself mean little. */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -27,6 +29,7 @@
 #define SAMPLES_MAX (16u * 1024u * 1024u)
 #define CONNECT_S 20u      /* for all connections to stand */
 #define DRAIN_S 5u         /* for the last answers to come */
+#define TICK_US 100u
 
 struct conn {
     int fd;
@@ -60,11 +63,13 @@ static struct {
     uint64_t warmup_count;     /* the first of them, which are not counted */
     uint64_t next;             /* to be sent */
     uint64_t answered, errors;
+    uint64_t away_max_ns;
     struct samples latency, late;
 } load;
 
 static uint64_t due_ns(uint64_t n) {
-    return load.start_ns + n * CLIENT_S / params.rate;
+    uint64_t ns = n * CLIENT_S / params.rate;
+    return load.start_ns + ns - ns % (TICK_US * 1000u);
 }
 
 static void sample_add(struct samples *samples, uint64_t ns) {
@@ -148,6 +153,8 @@ static void conn_readable(struct conn *conn) {
     while (!conn->dead && (res = conn_read(conn, buf, sizeof buf)) != 0) {
         if (res < 0 || !conn_took(conn, buf, (size_t)res)) {
             conn_lost(conn);
+        } else if (conn->ssl == NULL && (size_t)res < sizeof buf) {
+            break;      /* that was all: what comes next is told */
         }
     }
 }
@@ -181,17 +188,25 @@ static void requests_due(bool had_free) {
     }
 }
 
-static void events_wait(uint64_t until_ns) {
+/* Returns when it should be over. */
+static uint64_t events_wait(uint64_t until_ns) {
     struct epoll_event events[256];
     uint64_t now = clock_ns(), wait = until_ns > now ? until_ns - now : 0;
     struct timespec timeout = {(time_t)(wait / CLIENT_S), (long)(wait % CLIENT_S)};
     int n = epoll_pwait2(load.epoll, events, 256, &timeout, NULL);
+    uint64_t woke = clock_ns();
     for (int i = 0; i < n; i++) {
         struct conn *conn = &load.conns[events[i].data.u32];
         if (!conn->dead) {
             conn_readable(conn);
         }
     }
+    return woke < until_ns ? woke : until_ns;
+}
+
+static void away_since(uint64_t ns) {
+    uint64_t now = clock_ns(), away = now > ns ? now - ns : 0;
+    load.away_max_ns = away > load.away_max_ns ? away : load.away_max_ns;
 }
 
 static void load_run(void) {
@@ -204,8 +219,11 @@ static void load_run(void) {
         }
         bool had_free = load.free_count > 0;
         bool sends = had_free && load.next < load.due_count;
-        events_wait(sends ? due_ns(load.next) : end_ns);
+        uint64_t since = events_wait(sends ? due_ns(load.next) : end_ns);
         requests_due(had_free);
+        if (load.next >= load.warmup_count) {
+            away_since(since);
+        }
     }
     /* What is not answered by now, or could not even be sent, counts with its age. */
     for (uint32_t i = 0; i < params.connections; i++) {
@@ -305,13 +323,15 @@ static void load_print(void) {
     samples_sort(&load.late);
     printf("{\"rate\": %llu, \"connections\": %llu, \"sent\": %u, \"answered\": %llu, "
            "\"errors\": %llu,\n \"p50_us\": %u, \"p90_us\": %u, \"p99_us\": %u, \"p999_us\": %u, "
-           "\"max_us\": %u,\n \"late_p50_us\": %u, \"late_p99_us\": %u, \"late_max_us\": %u}\n",
+           "\"max_us\": %u,\n \"late_p50_us\": %u, \"late_p99_us\": %u, \"late_max_us\": %u, "
+           "\"away_max_us\": %llu}\n",
            (unsigned long long)params.rate, (unsigned long long)params.connections,
            load.latency.count, (unsigned long long)load.answered,
            (unsigned long long)load.errors, sample_at(&load.latency, 500),
            sample_at(&load.latency, 900), sample_at(&load.latency, 990),
            sample_at(&load.latency, 999), sample_at(&load.latency, 1000),
-           sample_at(&load.late, 500), sample_at(&load.late, 990), sample_at(&load.late, 1000));
+           sample_at(&load.late, 500), sample_at(&load.late, 990), sample_at(&load.late, 1000),
+           (unsigned long long)(load.away_max_ns / 1000));
 }
 
 static void options_read(int argc, char **argv) {
