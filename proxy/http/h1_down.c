@@ -229,9 +229,11 @@ static void down_send_head(struct stream *stream, const struct head *head) {
     how.close = !st->keep;
     h1_write_response(wire_tx(s->wire), head, &how);
     h1_tx_start(&st->tx, switching ? H1_TX_RAW : how.framing, head->length);
+    st->tx.last = !st->keep && !switching && st->read.phase == H1_END;
     stats_add(ring_stats(s->http->ring), STAT_RESPONSES, 1);
     if (st->tx.done) {
         s->wire->tell_sent = st->stream.tell_sent;
+        s->wire->last = st->tx.last;
         wire_push(s->wire);
     } else {
         s->push_waits = true;

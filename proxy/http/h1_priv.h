@@ -135,6 +135,7 @@ struct h1_tx {
     bool done;                    /* the message is complete, as far as we are concerned */
     bool short_of;                /* tx_end came before all of the length */
     bool sent;                    /* SENT was told */
+    bool last;                    /* the wire ends with it */
     uint64_t left;                /* H1_TX_LENGTH */
 };
 

@@ -72,6 +72,7 @@ void h1_tx_push(struct h1_tx *tx, struct http *http, struct stream *st, struct w
     if (st->tx_end) {
         wire->tell_sent = st->tell_sent;
         finish(tx, st, wire, trailers);
+        wire->last = tx->last && tx->done;
         wire_push(wire);
         if (tx->done && tx->framing == H1_TX_RAW) {
             wire_finish(wire);

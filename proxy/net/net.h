@@ -196,6 +196,7 @@ struct wire {
     uint8_t why;                      /* enum close_reason, once LOST or CLOSING */
     uint8_t ready;                    /* enum wire_ready, a set; cleared by the owner */
     bool tell_sent;                   /* owner: wake me when all is sent (default: yes) */
+    bool last;                        /* owner: what is pushed now is all, and its end follows */
     bool reset;                       /* owner: wire_shut shall send a reset */
     bool eof, cut;                    /* the peer has ended its side; without close_notify */
     bool dead;                        /* LOST was told: no more ops but the last */

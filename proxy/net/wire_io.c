@@ -171,11 +171,17 @@ void sender_waits(struct sender *s, struct net *net) {
     }
 }
 
-static void send_start(struct sender *s, struct net *net, int fd) {
+/* All that is left goes, and a FIN follows it, which leaves with it then: a segment less, and one
+ * wake of the peer less. */
+static bool is_last(const struct wire *w) {
+    return w->sender->tx.bytes == 0 && (w->last || w->fin_wanted);
+}
+
+static void send_start(struct sender *s, struct net *net, int fd, bool more) {
     struct sendv *v = s->sending.count > 1 ? pool_get(&net->sendvs) : NULL;
     if (v == NULL) {   /* one piece, or no memory to name them all */
         const uint8_t *p = bufq_front(&s->sending, &s->asked);
-        op_send(net->ring, &s->op, fd, p, s->asked);
+        op_send(net->ring, &s->op, fd, p, s->asked, more);
     } else {
         int n = bufq_peek(&s->sending, 0, v->iov, SENDV_MAX);
         v->msg = (struct msghdr){.msg_iov = v->iov, .msg_iovlen = (size_t)n};
@@ -184,7 +190,7 @@ static void send_start(struct sender *s, struct net *net, int fd) {
             s->asked += (uint32_t)v->iov[i].iov_len;
         }
         s->sendv = v;
-        op_sendv(net->ring, &s->op, fd, &v->msg);
+        op_sendv(net->ring, &s->op, fd, &v->msg, more);
     }
     sender_waits(s, net);
 }
@@ -206,7 +212,7 @@ static void wire_flush(struct wire *w) {
         return;
     }
     if (s != NULL && s->sending.bytes > 0) {
-        send_start(s, w->net, w->fd);
+        send_start(s, w->net, w->fd, is_last(w));
         return;
     }
     bool ended = !wire_is_tls(w) || w->end_sent || w->tx_dead;

@@ -22,15 +22,19 @@ void op_recv(struct ring *ring, struct op *op, int fd, uint32_t limit) {
 }
 
 /* MSG_WAITALL is not asked for: what a short send left is gathered with what has come since. */
-void op_send(struct ring *ring, struct op *op, int fd, const void *bytes, uint32_t len) {
+static int send_flags(bool more) {
+    return more ? MSG_NOSIGNAL | MSG_MORE : MSG_NOSIGNAL;
+}
+
+void op_send(struct ring *ring, struct op *op, int fd, const void *bytes, uint32_t len, bool more) {
     struct io_uring_sqe *sqe = begin(ring, op, OP_SEND, fd);
-    io_uring_prep_send(sqe, fd, bytes, len, MSG_NOSIGNAL);
+    io_uring_prep_send(sqe, fd, bytes, len, send_flags(more));
     sqe->user_data = op_token(op);
 }
 
-void op_sendv(struct ring *ring, struct op *op, int fd, const struct msghdr *message) {
+void op_sendv(struct ring *ring, struct op *op, int fd, const struct msghdr *message, bool more) {
     struct io_uring_sqe *sqe = begin(ring, op, OP_SENDV, fd);
-    io_uring_prep_sendmsg(sqe, fd, message, MSG_NOSIGNAL);
+    io_uring_prep_sendmsg(sqe, fd, message, (unsigned)send_flags(more));
     sqe->user_data = op_token(op);
 }
 

@@ -1,6 +1,8 @@
 """HTTP through gyre to a real app: Flask on four synchronous gunicorn workers."""
 import hashlib
 import os
+import socket
+import sys
 
 import harness
 from harness import SHARED, Curl, Front, check, equal
@@ -144,3 +146,29 @@ def test_what_flask_sees_of_the_client():
         equal(fields["x-forwarded-host"], ["one.test:8443"], "X-Forwarded-Host")
         equal(fields["x-forwarded-port"], [str(front.address[1])], "X-Forwarded-Port")
         equal(fields["x-real-ip"], ["127.0.0.1"], "X-Real-IP")
+
+
+# Of struct tcp_info (linux/tcp.h): segments that came, and those of them with bytes.
+SEGS_IN, DATA_SEGS_IN = 140, 152
+
+
+def empty_segments_of_last_answer(front, target):
+    """What came without bytes, of an answer after which gyre closes."""
+    with Client(front.address) as client:
+        client.request("GET", target, "Connection: close")
+        client.response()
+        client.expect_end()
+        info = client.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
+    came, with_bytes = (int.from_bytes(info[at:at + 4], sys.byteorder)
+                        for at in (SEGS_IN, DATA_SEGS_IN))
+    return came - with_bytes
+
+
+def test_the_end_goes_with_the_last_answer():
+    with Front(SHARED["flask"]) as front:
+        for target in ("/bytes/1000", "/bytes/100000", "/status/404"):
+            seen = []
+            while len(seen) < 30 and min(seen, default=9) > 2:
+                seen.append(empty_segments_of_last_answer(front, target))
+            check(min(seen) <= 2, f"{target}: a SYN, the request's acknowledgement, and no FIN of its "
+                  "own:", seen)

@@ -28,7 +28,19 @@ static struct sim_flight *pipe_first(const struct sim_pipe *pipe) {
     return pipe->flight_count == 0 ? NULL : &pipe->flights[pipe->flight_head];
 }
 
-static void pipe_fly(struct sim_pipe *pipe, uint64_t due_us, uint32_t len, bool fin) {
+/* What waited for more leaves with it. */
+static void pipe_uncork(struct sim_pipe *pipe) {
+    for (uint32_t i = pipe->flight_count; i > 0; i--) {
+        struct sim_flight *flight = &pipe->flights[pipe->flight_head + i - 1];
+        if (!flight->corked) {
+            return;
+        }
+        flight->corked = false;
+        flight->due_us = flight->due_us < pipe->last_due_us ? flight->due_us : pipe->last_due_us;
+    }
+}
+
+static struct sim_flight *pipe_flight(struct sim_pipe *pipe) {
     if (pipe->flight_head + pipe->flight_count == pipe->flight_cap) {
         if (pipe->flight_head > 0) {
             memmove(pipe->flights, pipe->flights + pipe->flight_head,
@@ -39,9 +51,21 @@ static void pipe_fly(struct sim_pipe *pipe, uint64_t due_us, uint32_t len, bool 
             pipe->flights = world_grow(pipe->flights, pipe->flight_cap * sizeof *pipe->flights);
         }
     }
+    return &pipe->flights[pipe->flight_head + pipe->flight_count++];
+}
+
+static void pipe_fly(struct sim_pipe *pipe, uint64_t due_us, uint32_t len, bool fin) {
     pipe->last_due_us = due_us > pipe->last_due_us ? due_us : pipe->last_due_us;
-    pipe->flights[pipe->flight_head + pipe->flight_count++] =
-        (struct sim_flight){.due_us = pipe->last_due_us, .len = len, .fin = fin};
+    pipe_uncork(pipe);
+    *pipe_flight(pipe) = (struct sim_flight){.due_us = pipe->last_due_us, .len = len, .fin = fin};
+}
+
+/* tcp(7): 200 ms are the most that output is corked. */
+#define CORKED_US (200u * 1000u)
+
+static void pipe_cork(struct sim_pipe *pipe, uint64_t now_us, uint32_t len) {
+    *pipe_flight(pipe) =
+        (struct sim_flight){.due_us = now_us + CORKED_US, .len = len, .corked = true};
 }
 
 /* What has not arrived never will. */
@@ -106,6 +130,7 @@ void sim_end_settle(struct sim_end *end) {
     struct sim_flight *first;
     while ((first = pipe_first(in)) != NULL && first->due_us <= end->sim->now_us) {
         struct sim_flight flight = *first;
+        ensure(!flight.corked);     /* gyre said that more follows at once */
         in->flight_head++;
         in->flight_count--;
         in->flying -= flight.len;
@@ -206,7 +231,7 @@ static void pipe_put(struct sim_pipe *pipe, const uint8_t *from, uint32_t len) {
     pipe->flying += len;
 }
 
-int sim_end_send(struct sim_end *end, const struct iovec *iov, int count) {
+int sim_end_send(struct sim_end *end, const struct iovec *iov, int count, bool more) {
     struct sim *sim = end->sim;
     struct sim_end *far = end->far;
     if (far == NULL) {
@@ -231,14 +256,20 @@ int sim_end_send(struct sim_end *end, const struct iovec *iov, int count) {
     if (sim_fault(sim, SIM_SHORT_SEND)) {
         room = 1 + (uint32_t)sim_draw(sim, room);
     }
-    uint32_t sent = 0;
+    uint32_t sent = 0, asked = 0;
+    for (int i = 0; i < count; i++) {
+        asked += (uint32_t)iov[i].iov_len;
+    }
     for (int i = 0; i < count && sent < room; i++) {
         uint32_t n = (uint32_t)iov[i].iov_len;
         n = n < room - sent ? n : room - sent;
         pipe_put(&far->in, iov[i].iov_base, n);
         sent += n;
     }
-    if (sent > 0) {
+    /* What a send could not take pushes the rest out (tcp_sendmsg_locked() of Linux). */
+    if (more && sent == asked && end->family != AF_UNIX) {
+        pipe_cork(&far->in, sim->now_us, sent);
+    } else if (sent > 0) {
         pipe_fly(&far->in, latency_us(end), sent, false);
     }
     return (int)sent;

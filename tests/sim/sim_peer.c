@@ -224,7 +224,7 @@ static void move_read(struct sim_peer *p) {
 
 static void move_send(struct sim_peer *p) {
     struct iovec iov = {p->tx + p->tx_at, p->peer.tx_len};
-    int n = sim_end_send(p->end, &iov, 1);
+    int n = sim_end_send(p->end, &iov, 1, false);
     sim_note(p->sim, "peer-send", p->end->index, n, 0);
     if (n >= 0) {
         p->tx_at += (size_t)n;

@@ -85,7 +85,7 @@ static int tube_drain(struct sim_tube *tube, struct sim_fd *to, uint32_t len) {
         to->end->error = 0;
         return fault_error(FAULT_SPLICE_PIPE);
     }
-    int n = sim_end_send(to->end, &iov, 1);
+    int n = sim_end_send(to->end, &iov, 1, false);
     if (n > 0) {
         tube->held -= (uint32_t)n;
         memmove(tube->bytes, tube->bytes + n, tube->held);

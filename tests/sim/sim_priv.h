@@ -43,6 +43,7 @@ struct sim_flight {
     uint64_t due_us;
     uint32_t len;
     bool fin;
+    bool corked;                  /* leaves with what comes next, or late */
 };
 
 /* One direction. The bytes stand in a circle: `ready` that have arrived, then those in flight. */
@@ -87,8 +88,8 @@ int sim_end_connect(struct sim_end *, const struct addr *to);
 void sim_end_settle(struct sim_end *);
 /* Up to len bytes to `to`: > 0, 0 at the end, -errno, -EAGAIN when nothing is there. */
 int sim_end_recv(struct sim_end *, void *to, uint32_t len);
-/* > 0, -errno, -EAGAIN without room. */
-int sim_end_send(struct sim_end *, const struct iovec *, int count);
+/* > 0, -errno, -EAGAIN without room. more: MSG_MORE. */
+int sim_end_send(struct sim_end *, const struct iovec *, int count, bool more);
 uint32_t sim_end_room(const struct sim_end *);
 bool sim_end_readable(const struct sim_end *);
 bool sim_end_writable(const struct sim_end *);

@@ -15,6 +15,7 @@ struct sim_op {
     struct sim_fd *file;              /* what fd was when the op was armed */
     struct iovec one;                 /* op_send, op_write */
     const struct msghdr *msg;         /* op_sendv: read as late as the kernel may read it */
+    bool more;                        /* op_send, op_sendv */
     const struct addr *to;
     const struct iovec *iov;          /* op_pwritev: read as late as the kernel may read it */
     int iov_count;
@@ -147,14 +148,18 @@ void op_recv(struct ring *ring, struct op *op, int fd, uint32_t limit) {
     op->left = ring->sim->seed % 2 == 0 ? limit : 0;
 }
 
-void op_send(struct ring *ring, struct op *op, int fd, const void *p, uint32_t len) {
+void op_send(struct ring *ring, struct op *op, int fd, const void *p, uint32_t len, bool more) {
     ensure(len > 0);
-    op_submit(ring, op, OP_SEND, fd)->one = (struct iovec){(void *)(uintptr_t)p, len};
+    struct sim_op *s = op_submit(ring, op, OP_SEND, fd);
+    s->one = (struct iovec){(void *)(uintptr_t)p, len};
+    s->more = more;
 }
 
-void op_sendv(struct ring *ring, struct op *op, int fd, const struct msghdr *msg) {
+void op_sendv(struct ring *ring, struct op *op, int fd, const struct msghdr *msg, bool more) {
     ensure(msg->msg_iovlen > 0);
-    op_submit(ring, op, OP_SENDV, fd)->msg = msg;
+    struct sim_op *s = op_submit(ring, op, OP_SENDV, fd);
+    s->msg = msg;
+    s->more = more;
 }
 
 void op_accept(struct ring *ring, struct op *op, int fd, bool many) {
@@ -318,8 +323,9 @@ static void attempt_send(struct ring *ring, struct sim_op *s, struct sim_fd *f) 
         complete(ring, s, error, NULL, false);
         return;
     }
-    int n = s->msg != NULL ? sim_end_send(f->end, s->msg->msg_iov, (int)s->msg->msg_iovlen)
-                           : sim_end_send(f->end, &s->one, 1);
+    int n = s->msg != NULL
+                ? sim_end_send(f->end, s->msg->msg_iov, (int)s->msg->msg_iovlen, s->more)
+                : sim_end_send(f->end, &s->one, 1, s->more);
     if (n != -EAGAIN) {
         complete(ring, s, n, NULL, false);
     }

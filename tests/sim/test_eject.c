@@ -563,7 +563,7 @@ static void taken_back_and_out_again(void **state) {
         assert_int_equal(asked(), 502);
         origin_listen(second);
         wait_ms(600);
-        assert_true(until_ejected(first, CUTS) <= 2);
+        assert_true(until_ejected(first, CUTS) < 5);     /* which one that was well takes */
         assert_int_equal(shares(second, 10), 10);
         end();
     }

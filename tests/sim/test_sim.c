@@ -43,7 +43,7 @@ static void side_send(struct side *s) {
         return;
     }
     s->sending = ready - s->sent;
-    op_send(s->ring, &s->send, s->fd, s->bytes + s->sent, s->sending);
+    op_send(s->ring, &s->send, s->fd, s->bytes + s->sent, s->sending, false);
 }
 
 static void side_sent(struct op *op, int res, struct seg *seg, bool armed) {
@@ -327,10 +327,10 @@ static void test_reset_is_told_once(void **state) {
         probe_connect(p);
         peer_pause(p->peer, true);
         op_recv(p->ring, &p->op, p->fd, 0);
-        op_send(p->ring, &p->second, p->fd, "0123456789", 10);
+        op_send(p->ring, &p->second, p->fd, "0123456789", 10, false);
         peers_sleep(10);
         if (p->second_done) {
-            op_send(p->ring, &p->second, p->fd, "0123456789", 10);
+            op_send(p->ring, &p->second, p->fd, "0123456789", 10, false);
         }
         peer_reset(p->peer);
         p->second_done = false;
@@ -357,7 +357,7 @@ static void test_fin_and_half_close(void **state) {
     assert_int_equal(sim_run_until(p->sim, probe_is_idle, p, 1000), PEERS_MET);
     assert_int_equal(last_result(p), 0);
     assert_int_equal(p->bytes, 10);
-    op_send(p->ring, &p->second, p->fd, "answer", 6);
+    op_send(p->ring, &p->second, p->fd, "answer", 6, false);
     peers_sleep(10);
     assert_int_equal(p->second_result, 6);
     assert_true(peer_has(p->peer, "answer"));

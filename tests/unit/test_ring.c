@@ -36,13 +36,13 @@ static void test_send_and_receive(void **state) {
     probe_init(&tx);
     probe_init(&rx);
     op_recv(ring, &rx.op, fds[1], 0);
-    op_send(ring, &tx.op, fds[0], "hello ", 6);
+    op_send(ring, &tx.op, fds[0], "hello ", 6, false);
     UNTIL(op_idle(&tx.op));
     assert_int_equal(tx.res, 6);
     char text[] = "the gathered one";
     struct iovec iov[3] = {{text, 4}, {text + 4, 9}, {text + 13, 3}};
     struct msghdr message = {.msg_iov = iov, .msg_iovlen = 3};
-    op_sendv(ring, &tx.op, fds[0], &message);
+    op_sendv(ring, &tx.op, fds[0], &message, false);
     UNTIL(tx.ends == 2);
     assert_int_equal(tx.res, 16);
     receive_until(&rx, fds[1], 22);
@@ -69,7 +69,7 @@ static void test_send_to_a_closed_peer(void **state) {
     close(fds[1]);
     struct probe tx;
     probe_init(&tx);
-    op_send(ring, &tx.op, fds[0], "x", 1);   /* no SIGPIPE */
+    op_send(ring, &tx.op, fds[0], "x", 1, false);   /* no SIGPIPE */
     UNTIL(tx.ends == 1);
     assert_int_equal(tx.res, -EPIPE);
     close(fds[0]);
@@ -90,7 +90,7 @@ static void bulk_sent(struct op *op, int res, struct seg *seg, bool armed) {
     assert_true(res > 0 && !armed && seg == NULL);
     bulk->sent += (uint32_t)res;
     if (bulk->sent < BULK) {
-        op_send(ring, op, bulk->from, bulk->bytes + bulk->sent, BULK - bulk->sent);
+        op_send(ring, op, bulk->from, bulk->bytes + bulk->sent, BULK - bulk->sent, false);
     }
     ring_stop(ring);
 }
@@ -121,7 +121,7 @@ static void test_bulk_both_ways(void **state) {
         op_init(&bulk[i].tx.op, bulk_sent);
         op_init(&bulk[i].rx.op, bulk_received);
         op_recv(ring, &bulk[i].rx.op, bulk[i].to, 0);
-        op_send(ring, &bulk[i].tx.op, bulk[i].from, bytes, BULK);
+        op_send(ring, &bulk[i].tx.op, bulk[i].from, bytes, BULK, false);
     }
     UNTIL(bulk[0].got == BULK && bulk[1].got == BULK);
     assert_int_equal(bulk[0].wrong + bulk[1].wrong, 0);
@@ -357,7 +357,7 @@ static void test_cancel_send_and_write(void **state) {
     struct probe tx;
     probe_init(&tx);
     do {                                 /* fill the socket */
-        op_send(ring, &tx.op, fds[0], bytes, sizeof bytes);
+        op_send(ring, &tx.op, fds[0], bytes, sizeof bytes, false);
         turn();
         turn();
     } while (op_idle(&tx.op));
