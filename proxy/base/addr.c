@@ -351,25 +351,36 @@ void endpoint_of(struct endpoint *e, const struct sockaddr *sa, socklen_t len) {
 }
 
 /* By hand: it is asked for with every request. */
-static char *ipv4_print(const uint8_t ip[4], char p[ADDR_TEXT_MAX]) {
-    struct text text = text_on(p, ADDR_TEXT_MAX);
+static char *ipv4_put(char *p, const uint8_t ip[4]) {
     for (unsigned i = 0; i < 4; i++) {
-        text_u64(&text, ip[i]);
-        text_char(&text, i < 3 ? '.' : '\0');
+        unsigned n = ip[i];
+        if (n >= 100) {
+            *p++ = (char)('0' + n / 100);
+        }
+        if (n >= 10) {
+            *p++ = (char)('0' + n / 10 % 10);
+        }
+        *p++ = (char)('0' + n % 10);
+        *p++ = '.';
     }
-    return p;
+    return p - 1;
 }
 
-char *endpoint_print(const struct endpoint *e, char p[ADDR_TEXT_MAX]) {
-    const char *word = e->family == AF_UNIX ? "unix" : "unknown";
+char *endpoint_put(char p[ADDR_TEXT_MAX], const struct endpoint *e) {
     if (e->family == AF_INET) {
-        return ipv4_print(e->ip, p);
+        return ipv4_put(p, e->ip);
     }
     if (e->family == AF_INET6) {
         ensure(inet_ntop(e->family, e->ip, p, ADDR_TEXT_MAX) != NULL);
-        return p;
+        return p + strlen(p);
     }
-    memcpy(p, word, strlen(word) + 1);
+    struct str word = e->family == AF_UNIX ? STR("unix") : STR("unknown");
+    memcpy(p, word.p, word.len);
+    return p + word.len;
+}
+
+char *endpoint_print(const struct endpoint *e, char p[ADDR_TEXT_MAX]) {
+    *endpoint_put(p, e) = '\0';
     return p;
 }
 

@@ -64,6 +64,8 @@ uint16_t addr_port(const struct addr *);   /* 0 for unix */
 void endpoint_of(struct endpoint *, const struct sockaddr *, socklen_t);
 /* Writes the address without port; "unix" or "unknown" where there is none; returns p. */
 char *endpoint_print(const struct endpoint *, char p[ADDR_TEXT_MAX]);
+/* The same without a NUL; returns its end. */
+char *endpoint_put(char p[ADDR_TEXT_MAX], const struct endpoint *);
 
 /* What one client is given, so what limits and turns are counted by: an IPv4 address, or the /64
  * of an IPv6 one (RFC 6177), whose 2^64 addresses are its own to choose from. Comparable as one

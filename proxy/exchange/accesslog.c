@@ -1,18 +1,17 @@
 /* The access log: one line an exchange, gathered per ring, appended without ever waiting. */
 #include <errno.h>
 #include <limits.h>
-#include <time.h>
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "exchange/exchange_priv.h"
+#include "exchange/accesslog_priv.h"
 
-/* The longest line, which a pipe takes in one piece (PIPE_BUF). What a client sent is bounded as it
- * is written, escapes and all, so that the fields behind it are always there. */
+/* The longest line, which a pipe takes in one piece (PIPE_BUF). */
 #define LINE_MAX_BYTES 4096u
-#define REQUEST_MAX_BYTES 1500u
-#define FIELD_MAX_BYTES 700u
-/* A line is in the file at most so late. */
+/* So much is worth a write: each is a thread's that io_uring wakes, as files that are written to
+ * can make whoever writes wait, and most of what it takes does not depend on its length. */
+#define BATCH_BYTES 262144u
+/* Or a line that has waited for so long. */
 #define FLUSH_MS 200u
 
 /* --- Writing ------------------------------------------------------------------------------ */
@@ -83,6 +82,12 @@ static void take_next(struct accesslog *log) {
     log->torn = false;
 }
 
+/* Not what has come while this was written: there is always some of it on a busy ring. */
+static bool more_is_due(const struct accesslog *log) {
+    return log->writing_off < log->writing_len || log->due || log->next_fd >= 0 ||
+           log->filling_len >= BATCH_BYTES;
+}
+
 static void accesslog_done(struct op *op, int res, struct seg *seg, bool armed) {
     (void)seg;
     (void)armed;
@@ -98,7 +103,9 @@ static void accesslog_done(struct op *op, int res, struct seg *seg, bool armed) 
     } else if (res != -EINTR) {
         write_failed(log, res == 0 ? EIO : res == -ECANCELED ? 0 : -res);
     }
-    write_start(log);
+    if (more_is_due(log)) {
+        write_start(log);
+    }
 }
 
 /* How much goes into one write: all of it, or as many whole lines as a pipe takes at once without
@@ -115,9 +122,11 @@ static uint32_t write_len(const struct accesslog *log) {
 
 static void write_start(struct accesslog *log) {
     if (log->fd < 0 || !op_idle(&log->write)) {
+        log->due = true;
         return;
     }
     if (log->writing_off == log->writing_len) {
+        log->due = false;
         take_next(log);
         char *empty = log->writing;
         log->writing = log->filling;
@@ -202,97 +211,7 @@ void accesslog_fini(struct accesslog *log) {
     mem_free(log->writing);
 }
 
-/* --- The line ----------------------------------------------------------------------------- */
-
-/* Nothing that a client sent may end a line or a quoted field, or be taken for an escape. What does
- * not fit into max bytes is cut, and marked in a way that nobody can send. */
-static void text_quoted(struct text *text, struct str s, uint32_t max) {
-    static const char digits[] = "0123456789abcdef";
-    static const struct str mark = {"\\...", 4};
-    uint32_t end = text->len + max - mark.len;
-    for (uint32_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        bool escape = c < 0x20 || c == '"' || c == '\\' || c >= 0x7f;
-        if (text->len + (escape ? 4 : 1) > end) {
-            text_str(text, mark);
-            return;
-        }
-        if (escape) {
-            char escaped[4] = {'\\', 'x', digits[c >> 4], digits[c & 15]};
-            text_str(text, (struct str){escaped, 4});
-        } else {
-            text_char(text, (char)c);
-        }
-    }
-}
-
-static void text_field(struct text *text, const struct head *head, enum field_id id) {
-    struct field *f = head != NULL ? head_find(head, id) : NULL;
-    text_str(text, STR(" \""));
-    if (f == NULL) {
-        text_char(text, '-');
-    } else {
-        text_quoted(text, f->value, FIELD_MAX_BYTES);
-    }
-    text_char(text, '"');
-}
-
-static void text_ms(struct text *text, const char *name, uint64_t us) {
-    text_fmt(text, " %s=%llu.%03llu", name, (unsigned long long)(us / 1000),
-             (unsigned long long)(us % 1000));
-}
-
-/* [21/Nov/2026:09:30:00 +0000], made once a second. */
-static void text_time(struct text *text, uint64_t wall_us) {
-    static _Thread_local time_t made;
-    static _Thread_local char line[40];
-    time_t now = (time_t)(wall_us / 1000000);
-    if (now != made || line[0] == '\0') {
-        struct tm tm;
-        gmtime_r(&now, &tm);
-        strftime(line, sizeof line, " - - [%d/%b/%Y:%H:%M:%S +0000] \"", &tm);
-        made = now;
-    }
-    text_str(text, str_of(line));
-}
-
-/* A refused request is shown as it came, as far as it came. */
-static void text_request(struct text *text, const struct head *head) {
-    if (head != NULL && head->refuse != 0 && head->line.len > 0) {
-        text_quoted(text, head->line, REQUEST_MAX_BYTES);
-    } else if (head != NULL && head->refuse == 0) {
-        text_str(text, head->method_name);
-        text_char(text, ' ');
-        text_quoted(text, head->target, REQUEST_MAX_BYTES);
-        text_str(text, head->minor == 0 ? STR(" HTTP/1.0") : STR(" HTTP/1.1"));
-    } else {
-        text_char(text, '-');
-    }
-}
-
-/* How long the client had gyre alone: before a server was asked for, and after it was done. */
-static uint64_t shielded_us(const struct exchange *e, uint64_t now) {
-    if (e->asked_us == 0) {
-        return 0;
-    }
-    uint64_t ended = e->lease.ended_us != 0 ? e->lease.ended_us : now;
-    return e->asked_us - e->began_us + (now - ended);
-}
-
-static void text_times(struct text *text, const struct exchange *e) {
-    uint64_t now = ring_now_us(e->room->ring);
-    text_str(text, STR(" backend="));
-    text_str(text, e->backend != NULL ? str_of(e->backend->name) : STR("-"));
-    text_str(text, STR(" server="));
-    text_str(text, str_of(lease_server_name(&e->lease)));
-    text_ms(text, "queue_ms", e->lease.queued_us);
-    text_ms(text, "connect_ms", e->connected_us);
-    text_ms(text, "first_ms", e->first_us > e->began_us ? e->first_us - e->began_us : 0);
-    text_ms(text, "shield_ms", shielded_us(e, now));
-    text_ms(text, "total_ms", now > e->began_us ? now - e->began_us : 0);
-    text_str(text, STR(" tries="));
-    text_u64(text, e->lease.tries);
-}
+/* --- Lines -------------------------------------------------------------------------------- */
 
 void accesslog_write(struct accesslog *log, const struct exchange *e) {
     if (log->fd < 0) {
@@ -300,33 +219,17 @@ void accesslog_write(struct accesslog *log, const struct exchange *e) {
         stats_add(ring_stats(log->ring), STAT_LOG_DROPPED, log->owned ? 1 : 0);
         return;
     }
-    if (log->filling_len + LINE_MAX_BYTES > ACCESSLOG_BYTES) {
-        write_start(log);
-    }
-    if (log->filling_len + LINE_MAX_BYTES > ACCESSLOG_BYTES) {
+    if (log->filling_len + LOGLINE_ROOM > ACCESSLOG_BYTES) {
         lost_add(log, 1, 0);
         return;
     }
-    struct text text = text_on(log->filling + log->filling_len, LINE_MAX_BYTES - 1);
-    char printed[ADDR_TEXT_MAX];
-    text_str(&text, str_of(endpoint_print(&e->client, printed)));
-    text_time(&text, ring_wall_us(log->ring));
-    text_request(&text, e->request);
-    text_fmt(&text, "\" %u %llu", e->status != 0 ? e->status : 499u,
-             (unsigned long long)e->down->tx_bytes);
-    text_field(&text, e->request, FIELD_REFERER);
-    text_field(&text, e->request, FIELD_USER_AGENT);
-    text_times(&text, e);
-    text_str(&text, STR(" close="));
-    text_str(&text, str_of(close_word(e->why)));
-    text_str(&text, STR(" why="));
-    text_str(&text, str_of(refuse_word(e->refusal)));
-    text_str(&text, STR(" id="));
-    text_quoted(&text, e->id.len > 0 ? e->id : STR("-"), REQUEST_MAX_BYTES);
-    ensure(!text.cut);
-    text.p[text.len] = '\n';
-    log->filling_len += text.len + 1;
-    if (!timer_armed(&log->flush) && op_idle(&log->write)) {
+    uint32_t len = logline_put(log->filling + log->filling_len, &log->time, e);
+    ensure(len <= LINE_MAX_BYTES);
+    log->filling_len += len;
+    if (log->filling_len >= BATCH_BYTES && log->writing_off == log->writing_len) {
+        write_start(log);
+    }
+    if (!timer_armed(&log->flush)) {
         timer_arm(log->ring, &log->flush, FLUSH_MS);
     }
 }

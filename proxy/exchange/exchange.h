@@ -35,6 +35,12 @@ struct site {
 
 /* --- The access log of one ring ----------------------------------------------------------- */
 
+struct logline_time {
+    uint64_t second;             /* since 1970 */
+    size_t len;                  /* 0: not made yet */
+    char text[40];               /* the part of a line that says it */
+};
+
 /* Lines are gathered and appended by the ring, one write in flight; what does not fit while the
  * file takes nothing is dropped and counted. */
 struct accesslog {
@@ -45,12 +51,16 @@ struct accesslog {
     int next_fd;                 /* after reopening: used when the write in flight is done */
     char *filling, *writing;     /* two buffers of ACCESSLOG_BYTES */
     uint32_t filling_len, writing_len, writing_off;
+    bool due;                    /* once the write in flight is done, the next one begins */
     bool torn;                   /* the last line that was written has no end */
     int why;                     /* errno of the lines lost last; 0: the file took nothing */
     struct op write;
     struct timer flush;
+    struct logline_time time;
 };
-#define ACCESSLOG_BYTES 65536u
+/* Twice what is written at one go, so that a disk that is held up for some ms does not make us lose
+ * lines. Memory is touched as it is used: where there are few requests, most of it never. */
+#define ACCESSLOG_BYTES 524288u
 /* fd -1: no log. owned: accesslog_fini closes fd. whole_lines: it is no regular file. */
 void accesslog_init(struct accesslog *, struct ring *, int fd, bool owned, bool whole_lines);
 /* From now on lines go to fd (owned as well). */

@@ -81,9 +81,9 @@ static inline bool op_idle(const struct op *op) {
  * up to a segment more.
  * Kernels that do not know the limit go on until the cancel: up to 32 segments past it. */
 void op_recv(struct ring *, struct op *, int fd, uint32_t limit);
-/* One send, at most one per socket at any time; may be short. Never raises SIGPIPE. more: what is to
- * follow at once, bytes or FIN, may leave with these. Where nothing follows they are 200 ms late
- * (tcp(7), MSG_MORE). */
+/* One send, at most one per socket at any time; may be short. Never raises SIGPIPE.
+ * more: what is to follow at once, bytes or FIN, may leave with these. Where nothing follows they
+ * are 200 ms late (tcp(7), MSG_MORE). */
 void op_send(struct ring *, struct op *, int fd, const void *, uint32_t len, bool more);
 void op_sendv(struct ring *, struct op *, int fd, const struct msghdr *, bool more);
 /* res >= 0 is a new descriptor (CLOEXEC), which passes to done. many: until cancelled, and all that

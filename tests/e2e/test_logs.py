@@ -110,6 +110,8 @@ def test_what_was_refused():
         ("TRACE /x HTTP/1.0\r\n\r\n", "TRACE /x HTTP/1.0", "trace", "405"),
         ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", "CONNECT a:1 HTTP/1.1", "connect", "405"),
         ("FROB / HTTP/1.1\r\nHost: a\r\n\r\n", "FROB / HTTP/1.1", "method-unknown", "501"),
+        ("F" * 3000 + " / HTTP/1.1\r\nHost: a\r\n\r\n", "F" * 1496 + r"\...", "method-unknown",
+         "501"),
         ("GET /x\r\n", "GET /x", "line-short", "400"),
         ("GET /\x00\xe9 HTTP/1.1\r\n\r\n", r"GET /\x00\xe9 HTTP/1.1", "target-character", "400"),
         ("GET http://u@b/x HTTP/1.1\r\nHost: b\r\n\r\n", "GET http://u@b/x HTTP/1.1",
@@ -197,6 +199,33 @@ def test_no_client_can_forge_a_line():
         check(len(two["request"]) < 2000 and two["close"] == "-", two)
 
 
+def test_escapes_wherever_they_stand():
+    """However long the field is: sixteen bytes are looked at together."""
+    texts = [text for length in (1, 2, 7, 15, 16, 17, 31, 32, 33, 48, 50)
+             for text in ["a" * length] + ["b" * at + sign + "c" * (length - at - 1)
+                                           for sign, at in (('"', 0), ("\\", length - 1),
+                                                            ("\x80", length // 2))]]
+    texts += ["a" + sign + "~ !#[]" + "d" * 12 for sign in ("\xff", "\x81", "\t")]
+    with Front(Origin().address) as front:
+        with Client(front.address) as client:
+            for text in texts:
+                client.ask("GET", "/", f"User-Agent: {text}")
+        for line, text in zip(parsed(front.log_lines(len(texts))), texts):
+            equal(line["agent"], "".join(
+                c if " " <= c < "\x7f" and c not in '"\\' else f"\\x{ord(c):02x}" for c in text),
+                  f"the log's word for {text!r}")
+
+
+def test_cut_where_it_is_full():
+    """Of 700 bytes four are the mark's."""
+    with Front(Origin().address) as front:
+        with Client(front.address) as client:
+            for length in (696, 697):
+                client.ask("GET", "/", "User-Agent: " + "a" * length)
+        whole, cut = parsed(front.log_lines(2))
+        equal([whole["agent"], cut["agent"]], ["a" * 696, "a" * 696 + "\\..."], "User-Agent")
+
+
 def test_reopen():
     """SIGUSR1 after a rename: nothing is lost, and the old file is let go."""
     with Front(Origin().address, workers=2) as front:
@@ -262,7 +291,7 @@ def test_a_log_that_nobody_reads_holds_nothing_up():
                         stdout=writer,
                         expect=[r"access log: \d+ lines? dropped: nobody reads it"])
     with Client(address) as client:
-        for i in range(2000):
+        for i in range(4000):
             equal(client.ask("GET", f"/{i}").status, 200, "status")
     gyre.process.send_signal(signal.SIGTERM)
     gyre.wait_exit(10)

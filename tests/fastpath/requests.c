@@ -1,7 +1,7 @@
 /* The fast path and nothing else: keep-alive clients on the simulated ring ask for 1 KiB, one
  * worker relays it. tests/fastpath/run counts the instructions.
  *
- *   fastpath REQUESTS       of each of the 32 clients */
+ *   fastpath REQUESTS [log]     of each of the 32 clients; with the access log on */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,10 +69,19 @@ static bool all_served(void *arg) {
     return true;
 }
 
+static unsigned long lines_in(struct str text) {
+    unsigned long count = 0;
+    for (uint32_t i = 0; i < text.len; i++) {
+        count += text.p[i] == '\n';
+    }
+    return count;
+}
+
 int main(int argc, char **argv) {
-    unsigned long each = argc == 2 ? strtoul(argv[1], NULL, 10) : 0;
-    if (each == 0) {
-        fprintf(stderr, "usage: fastpath REQUESTS\n");
+    unsigned long each = argc >= 2 ? strtoul(argv[1], NULL, 10) : 0;
+    bool log = argc == 3 && strcmp(argv[2], "log") == 0;
+    if (each == 0 || argc > (log ? 3 : 2)) {
+        fprintf(stderr, "usage: fastpath REQUESTS [log]\n");
         return 2;
     }
     memset(answer, 'x', sizeof answer);
@@ -83,10 +92,13 @@ int main(int argc, char **argv) {
     struct peer_listener *listener = peer_listen(&origin, 256);
     listener->accepted = origin_accepts;
     struct lab lab;
-    ensure(lab_start(&lab, true, "[global]\nworkers = 1\naccess_log = off\n"
-                                 "[listener web]\nbind = 127.0.0.1:80\nbackend = app\n"
-                                 "max_requests = 1000000000\n"
-                                 "[backend app]\nserver = 127.0.0.1:8001\n", NULL));
+    char conf[256];
+    snprintf(conf, sizeof conf, "[global]\nworkers = 1\naccess_log = %s\n"
+                                "[listener web]\nbind = 127.0.0.1:80\nbackend = app\n"
+                                "max_requests = 1000000000\n"
+                                "[backend app]\nserver = 127.0.0.1:8001\n",
+             log ? "/access.log" : "off");
+    ensure(lab_start(&lab, true, conf, NULL));
     for (uint32_t i = 0; i < CLIENTS; i++) {
         clients[i] = (struct client){peer_dial(&gyre, NULL), each};
         clients[i].peer->user = &clients[i];
@@ -95,6 +107,7 @@ int main(int argc, char **argv) {
     }
     ensure(sim_run_until(sim, all_served, NULL, 1000000) == PEERS_MET);
     ensure(lab_stop(&lab, 60000));
+    ensure(!log || lines_in(sim_file(sim, "/access.log")) == each * CLIENTS);
     sim_free(sim);
     return 0;
 }

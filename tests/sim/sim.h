@@ -96,5 +96,7 @@ uint64_t sim_peer_unread(const struct peer *);
 
 /* What was written to a file by op_write; empty when it was never opened. */
 struct str sim_file(struct sim *, const char *path);
+/* And how many writes that took. */
+uint32_t sim_file_appends(struct sim *, const char *path);
 
 #endif

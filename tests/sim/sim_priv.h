@@ -131,6 +131,7 @@ struct sim_text_file {
     struct list_node link;
     char *path, *bytes;
     uint32_t len, cap;
+    uint32_t appends;
 };
 
 int sim_fd_open(struct sim *, enum sim_fd_kind, struct sim_fd **);   /* or -EMFILE */

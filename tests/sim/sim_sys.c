@@ -104,6 +104,7 @@ void sim_text_file_append(struct sim_text_file *file, const void *p, uint32_t le
     }
     memcpy(file->bytes + file->len, p, len);
     file->len += len;
+    file->appends++;
 }
 
 void sim_text_file_write(struct sim_text_file *file, uint64_t at, const void *p, uint32_t len) {
@@ -118,6 +119,11 @@ void sim_text_file_write(struct sim_text_file *file, uint64_t at, const void *p,
 struct str sim_file(struct sim *sim, const char *path) {
     struct sim_text_file *file = sim_text_file_at(sim, path, false);
     return file == NULL ? (struct str){"", 0} : (struct str){file->bytes, file->len};
+}
+
+uint32_t sim_file_appends(struct sim *sim, const char *path) {
+    struct sim_text_file *file = sim_text_file_at(sim, path, false);
+    return file == NULL ? 0 : file->appends;
 }
 
 /* --- The door's calls --------------------------------------------------------------------- */

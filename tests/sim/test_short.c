@@ -297,6 +297,27 @@ static void log_that_nobody_reads(void **state) {
     world_end();
 }
 
+/* What comes while a write takes its time is not worth one of its own when that is done: it waits
+ * for more, though no longer than any line. */
+static void log_gathers_lines(void **state) {
+    (void)state;
+    start("access_log = /access.log\n", "");
+    sim_params(world.sim)->writes_wait = true;
+    uint64_t asked = requests_start(1);
+    peers_sleep(200);                       /* these are being written */
+    asked += requests_start(1);
+    sim_params(world.sim)->writes_wait = false;
+    peers_sleep(20);
+    assert_int_equal(sim_file_appends(world.sim, "/access.log"), 1);
+    peers_sleep(200);
+    assert_int_equal(sim_file_appends(world.sim, "/access.log"), 2);
+    uint32_t whole, torn;
+    lines_check(sim_file(world.sim, "/access.log"), &whole, &torn);
+    assert_int_equal(whole, asked);
+    assert_int_equal(torn, 0);
+    world_end();
+}
+
 #define TEST(name, state) {#name " " state, name, NULL, said_failed, \
                            (void *)(uintptr_t)(state[0] != '\0' ? state : NULL)}
 
@@ -312,6 +333,7 @@ int main(void) {
         TEST(dial_without_descriptors, ""),
         TEST(dial_without_descriptors, "stop"),
         TEST(descriptors_come_and_go, ""),
+        TEST(log_gathers_lines, ""),
         TEST(log_without_space, ""),
         TEST(log_that_nobody_reads, ""),
         TEST(log_that_nobody_reads, "stop"),

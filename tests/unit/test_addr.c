@@ -199,6 +199,10 @@ static void test_endpoints(void **state) {
     assert_int_equal(e.family, AF_INET);
     assert_int_equal(e.port, 1234);
     assert_string_equal(endpoint_print(&e, p), "192.0.2.7");
+    endpoint(&e, "0.9.10.99:1");
+    assert_string_equal(endpoint_print(&e, p), "0.9.10.99");
+    endpoint(&e, "100.109.199.255:1");
+    assert_string_equal(endpoint_print(&e, p), "100.109.199.255");
     endpoint(&e, "[2001:db8::1]:9");
     assert_int_equal(e.family, AF_INET6);
     assert_int_equal(e.port, 9);
