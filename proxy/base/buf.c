@@ -387,6 +387,22 @@ uint32_t bufq_move(struct bufq *to, struct bufq *from, uint32_t max) {
     return moved;
 }
 
+/* What is small before s (a head, before its body) goes into the segment of s, where nobody else
+ * holds that, and s does not begin at its start (it came behind a head): one piece is sent for less
+ * than two. */
+static void slice_lead(struct bufq *q, struct slice *s, uint32_t copy_max) {
+    struct slice *last = slice_last(q);
+    if (last == NULL || last->len > copy_max || last->len > s->off || s->seg->refs > 1) {
+        return;
+    }
+    memcpy(s->seg->data + s->off - last->len, last->seg->data + last->off, last->len);
+    s->off -= last->len;
+    s->len += last->len;
+    q->bytes -= last->len;
+    q->count--;
+    seg_unref(last->seg);
+}
+
 uint32_t bufq_move_small(struct bufq *to, struct bufq *from, uint32_t max, uint32_t copy_max) {
     uint32_t moved = 0;
     while (moved < max && from->count > 0) {
@@ -396,6 +412,7 @@ uint32_t bufq_move_small(struct bufq *to, struct bufq *from, uint32_t max, uint3
             bufq_copy(to, s.seg->data + s.off, s.len);
             seg_unref(s.seg);
         } else {
+            slice_lead(to, &s, copy_max);
             slice_append(to, s.seg, s.off, s.len);
         }
     }

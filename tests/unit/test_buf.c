@@ -168,6 +168,47 @@ static void neighbours_merge(void **state) {
     segpool_fini(&receive);
 }
 
+/* A head that was written anew, and the body that came behind the old one: how many pieces? */
+static unsigned pieces(uint32_t head, uint32_t came_behind, bool shared) {
+    struct segpool copies, receive;
+    segpool_init(&copies, "copies", 1024, 0, false);
+    segpool_init(&receive, "receive", 4096, 0, true);
+    struct bufq from, to, other;
+    bufq_init(&from, 1 << 20, &copies);
+    bufq_init(&to, 1 << 20, &copies);
+    bufq_init(&other, 1 << 20, &copies);
+    struct seg *seg = seg_new(&receive);
+    uint8_t next = 0, model[1024 + 2000];
+    fill(seg, &next);
+    bufq_push(&from, seg, 0, came_behind + 2000);
+    seg_unref(seg);
+    bufq_drop(&from, came_behind);
+    if (shared) {
+        (void)bufq_share(&other, &from, 0, 1);
+    }
+    memset(model, 'h', head);
+    bufq_copy(&to, model, head);
+    (void)bufq_read(&from, model + head, 2000);
+    assert_int_equal(bufq_move_small(&to, &from, 2000, 1000), 2000);
+    same(&to, model, head + 2000);
+    unsigned count = to.count;
+    bufq_fini(&to);
+    bufq_fini(&other);
+    assert_int_equal(copies.live + receive.live, 0);
+    segpool_fini(&copies);
+    segpool_fini(&receive);
+    return count;
+}
+
+static void small_leads_large(void **state) {
+    (void)state;
+    assert_int_equal(pieces(150, 200, false), 1);
+    assert_int_equal(pieces(200, 200, false), 1);
+    assert_int_equal(pieces(201, 200, false), 2);     /* no room */
+    assert_int_equal(pieces(150, 200, true), 2);      /* somebody else's bytes may stand there */
+    assert_int_equal(pieces(1001, 1100, false), 2);   /* not small */
+}
+
 static void settle_small_and_scarce(void **state) {
     (void)state;
     struct segpool copies, receive;
@@ -225,6 +266,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(against_a_model),
         cmocka_unit_test(neighbours_merge),
+        cmocka_unit_test(small_leads_large),
         cmocka_unit_test(settle_small_and_scarce),
         cmocka_unit_test(pool_has_a_bound),
     };
