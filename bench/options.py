@@ -16,7 +16,7 @@ class Option:
 
 
 SETUP = 'IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |'
-SEND = '    io_uring_prep_send(sqe, fd, bytes, len, MSG_NOSIGNAL);\n'
+SEND = '    io_uring_prep_send(sqe, fd, bytes, len, send_flags(more));\n'
 RECV = '    sqe->flags |= IOSQE_BUFFER_SELECT;\n'
 
 
