@@ -124,9 +124,9 @@ uint8_t *bufq_reserve(struct bufq *, uint32_t want, uint32_t *got);
 void bufq_commit(struct bufq *, uint32_t len);
 /* Moves up to max bytes, in order, without copying; returns how many were taken. */
 uint32_t bufq_move(struct bufq *to, struct bufq *from, uint32_t max);
-/* Moves as bufq_move does, but what is small (up to copy_max) and large beside each other come to be
- * one piece (one iovec): small ones are copied behind what was copied before, and what is small
- * before a large one is copied before it, where its segment has room there that nobody holds. */
+/* Moves as bufq_move does, but what is small (up to copy_max) and what is beside it come to be one
+ * piece (one iovec): it is copied behind what was copied before, or, where it is to's last and
+ * something large comes, before that, if its segment has room there that nobody holds. */
 uint32_t bufq_move_small(struct bufq *to, struct bufq *from, uint32_t max, uint32_t copy_max);
 /* Appends up to max of from's bytes, from skip on, to another queue: both hold them then. Returns
  * how many. */
