@@ -106,12 +106,8 @@ bool segpool_trim(struct segpool *pool) {
     return pool->idle > IDLE_KEPT;
 }
 
-static struct seg *segpool_take(struct segpool *pool) {
-    if (!list_empty(&pool->free)) {
-        pool->idle--;
-        pool->idle_low = pool->idle < pool->idle_low ? pool->idle : pool->idle_low;
-        return container_of(list_pop(&pool->free), struct seg, free);
-    }
+/* A segment whose pages are yet to be the process's. */
+static __attribute__((noinline)) struct seg *segpool_warm(struct segpool *pool) {
     if ((list_empty(&pool->cold) && !segpool_grow(pool)) || !memory_has(pool->seg_size)) {
         return NULL;
     }
@@ -119,6 +115,15 @@ static struct seg *segpool_take(struct segpool *pool) {
     seg->warm = true;
     memory_count(seg->size);
     return seg;
+}
+
+static inline struct seg *segpool_take(struct segpool *pool) {
+    if (list_empty(&pool->free)) {
+        return segpool_warm(pool);
+    }
+    pool->idle--;
+    pool->idle_low = pool->idle < pool->idle_low ? pool->idle : pool->idle_low;
+    return container_of(list_pop(&pool->free), struct seg, free);
 }
 
 struct seg *seg_new(struct segpool *pool) {
@@ -376,8 +381,27 @@ static struct slice slice_take(struct bufq *q, uint32_t max) {
     return out;
 }
 
+/* Most moves are of one slice to an empty queue. */
+static inline bool move_whole(struct bufq *to, struct bufq *from, uint32_t max) {
+    if (from->count != 1 || to->count != 0 || from->bytes > max || from->failed || to->failed ||
+        !queue_grow(to)) {
+        return false;
+    }
+    to->count = 1;
+    to->bytes = from->bytes;
+    *slice_at(to, 0) = *slice_at(from, 0);
+    from->head = (uint16_t)((from->head + 1u) & (from->cap - 1u));
+    from->count = 0;
+    from->bytes = 0;
+    return true;
+}
+
 uint32_t bufq_move(struct bufq *to, struct bufq *from, uint32_t max) {
-    uint32_t moved = 0;
+    uint32_t moved = from->bytes;
+    if (move_whole(to, from, max)) {
+        return moved;
+    }
+    moved = 0;
     while (moved < max && from->count > 0) {
         struct slice s = slice_take(from, max - moved);
         moved += s.len;
@@ -474,10 +498,18 @@ int bufq_peek(const struct bufq *q, uint32_t skip, struct iovec *iov, int iov_ma
 
 void bufq_drop(struct bufq *q, uint32_t len) {
     ensure(len <= q->bytes);
+    q->bytes -= len;
     while (len > 0) {
-        struct slice s = slice_take(q, len);
-        len -= s.len;
-        seg_unref(s.seg);
+        struct slice *first = slice_at(q, 0);
+        if (first->len > len) {
+            first->off += len;
+            first->len -= len;
+            return;
+        }
+        len -= first->len;
+        q->head = (uint16_t)((q->head + 1u) & (q->cap - 1u));
+        q->count--;
+        seg_unref(first->seg);
     }
 }
 

@@ -117,11 +117,8 @@ static void slab_cool(struct pool *pool, struct pool_slab *slab) {
     memory_count(-(int64_t)pool->slab_size);
 }
 
-/* One with a free object; NULL: there is no memory. */
-static struct pool_slab *slab_find(struct pool *pool) {
-    if (!list_empty(&pool->partial)) {
-        return slab_of(pool->partial.next);
-    }
+/* An empty one, for want of a partial one; NULL: there is no memory. */
+static __attribute__((noinline)) struct pool_slab *slab_begin(struct pool *pool) {
     if (list_empty(&pool->empty) && !list_empty(&pool->cold)) {
         if (!memory_has(pool->slab_size)) {
             return NULL;
@@ -136,6 +133,11 @@ static struct pool_slab *slab_find(struct pool *pool) {
     pool->idle--;
     pool->idle_low = pool->idle < pool->idle_low ? pool->idle : pool->idle_low;
     return slab;
+}
+
+/* One with a free object, or NULL. */
+static inline struct pool_slab *slab_find(struct pool *pool) {
+    return !list_empty(&pool->partial) ? slab_of(pool->partial.next) : slab_begin(pool);
 }
 
 void pool_trim(struct pool *pool) {

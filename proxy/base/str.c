@@ -10,6 +10,9 @@ bool str_eq_fold(struct str a, struct str b) {
     if (a.len != b.len) {
         return false;
     }
+    if (str_eq(a, b)) {
+        return true;   /* most are written as they are looked for */
+    }
     for (uint32_t i = 0; i < a.len; i++) {
         if (char_lower(a.p[i]) != char_lower(b.p[i])) {
             return false;

@@ -49,7 +49,7 @@ void cookie_drop(struct head *head, struct str name) {
     struct field *f = head_find(head, FIELD_COOKIE);
     for (; f != NULL; f = head_find_next(head, f)) {
         if (cookie_in(f->value, name)) {
-            f->value = without(head->arena, f->value, name);
+            field_set(f, without(head->arena, f->value, name));
             f->dropped = f->value.len == 0;
         }
     }

@@ -58,19 +58,27 @@ static enum refusal coding_check(const struct head *head) {
     return str_eq_fold(last, STR("chunked")) ? REFUSE_CODING_UNKNOWN : REFUSE_CODING_LAST;
 }
 
-/* True when one of the Connection fields holds the option. */
-static bool connection_has(const struct head *head, struct str option) {
-    const struct field *f = head_find(head, FIELD_CONNECTION);
-    for (; f != NULL; f = head_find_next(head, f)) {
-        if (str_list_has(f->value, option)) {
-            return true;
-        }
+/* What Connection says. */
+struct options {
+    bool close, keep_alive, upgrade;
+    bool others;               /* which may nominate fields */
+};
+
+static void option_note(struct options *said, struct str option) {
+    if (str_eq_fold(option, STR("close"))) {
+        said->close = said->others = true;   /* as any other: there might be a field of that name */
+    } else if (str_eq_fold(option, STR("keep-alive"))) {
+        said->keep_alive = true;
+    } else if (str_eq_fold(option, STR("upgrade"))) {
+        said->upgrade = true;
+    } else {
+        said->others = true;
     }
-    return false;
 }
 
-static enum refusal connection_check(const struct head *head) {
-    uint32_t options = 0;
+static enum refusal connection_check(struct head *head, struct options *said) {
+    uint32_t count = 0;
+    *said = (struct options){0};
     const struct field *f = head_find(head, FIELD_CONNECTION);
     for (; f != NULL; f = head_find_next(head, f)) {
         struct str rest = f->value, option;
@@ -78,11 +86,13 @@ static enum refusal connection_check(const struct head *head) {
             if (!h1_token_ok(option)) {
                 return REFUSE_CONNECTION_MALFORMED;
             }
-            if (++options > CONNECTION_OPTIONS_MAX) {
+            if (++count > CONNECTION_OPTIONS_MAX) {
                 return REFUSE_CONNECTION_OPTIONS;
             }
+            option_note(said, option);
         }
     }
+    head->nominates_none = !said->others;
     return REFUSE_NONE;
 }
 
@@ -111,15 +121,9 @@ static struct str upgrade_of(const struct head *head) {
 
 /* --- Requests ----------------------------------------------------------------------------- */
 
-static enum refusal check_once(struct head *head, const struct http_limits *limits) {
-    (void)limits;
-    return once_check(head);
-}
-
 /* RFC 9112 3.2: HTTP/1.1 needs a Host, also beside an absolute-form target, which replaces it
  * (3.2.2). */
-static enum refusal check_host(struct head *head, const struct http_limits *limits) {
-    (void)limits;
+static enum refusal check_host(struct head *head) {
     struct field *host = head_find(head, FIELD_HOST);
     if (host == NULL) {
         return head->minor == 0 ? REFUSE_NONE : REFUSE_HOST_MISSING;
@@ -128,15 +132,14 @@ static enum refusal check_host(struct head *head, const struct http_limits *limi
         return REFUSE_HOST_MALFORMED;
     }
     if (head->authority.len != 0) {
-        host->value = head->authority;
+        field_set(host, head->authority);
     } else {
         head->authority = host->value;
     }
     return REFUSE_NONE;
 }
 
-static enum refusal check_coding(struct head *head, const struct http_limits *limits) {
-    (void)limits;
+static enum refusal check_coding(struct head *head) {
     if (head_find(head, FIELD_TRANSFER_ENCODING) != NULL) {
         head->body = BODY_STREAM;
     }
@@ -159,8 +162,7 @@ static enum refusal check_length(struct head *head, const struct http_limits *li
 
 /* RFC 9110 10.1.1: the only expectation is 100-continue; from HTTP/1.0 it is not heard, and without
  * a body it means nothing. */
-static enum refusal check_expect(struct head *head, const struct http_limits *limits) {
-    (void)limits;
+static enum refusal check_expect(struct head *head) {
     const struct field *f = head_find(head, FIELD_EXPECT);
     if (f == NULL) {
         return REFUSE_NONE;
@@ -179,43 +181,33 @@ static enum refusal check_expect(struct head *head, const struct http_limits *li
     return REFUSE_NONE;
 }
 
-/* RFC 9112 9.3: connections of HTTP/1.0 clients are not kept, whatever they ask for. */
-static enum refusal check_connection(struct head *head, const struct http_limits *limits) {
-    (void)limits;
-    enum refusal refusal = connection_check(head);
+/* RFC 9112 9.3: connections of HTTP/1.0 clients are not kept, whatever they ask for. 9110 7.8: for
+ * an upgrade both fields are needed, and it is not from HTTP/1.0. A request with a body is served
+ * without. */
+static enum refusal check_connection(struct head *head) {
+    struct options said;
+    enum refusal refusal = connection_check(head, &said);
     if (refusal != REFUSE_NONE) {
         return refusal;
     }
-    head->keep_alive = head->minor > 0 && !connection_has(head, STR("close"));
+    head->keep_alive = head->minor > 0 && !said.close;
     const struct field *f = head_find(head, FIELD_TE);
     for (; f != NULL; f = head_find_next(head, f)) {
         head->te_trailers = head->te_trailers || str_list_has(f->value, STR("trailers"));
     }
-    return REFUSE_NONE;
-}
-
-/* RFC 9110 7.8: both fields, not from HTTP/1.0. A request with a body is served without. */
-static enum refusal check_upgrade(struct head *head, const struct http_limits *limits) {
-    (void)limits;
-    if (head_find(head, FIELD_UPGRADE) != NULL && head->minor > 0 && head->body == BODY_NONE &&
-        connection_has(head, STR("upgrade"))) {
+    if (said.upgrade && head->minor > 0 && head->body == BODY_NONE) {
         head->upgrade = upgrade_of(head);
     }
     return REFUSE_NONE;
 }
 
 enum refusal h1_check_request(struct head *head, const struct http_limits *limits) {
-    static enum refusal (*const checks[])(struct head *, const struct http_limits *) = {
-        check_once, check_host, check_coding, check_length, check_expect, check_connection,
-        check_upgrade,
-    };
-    for (size_t i = 0; i < sizeof checks / sizeof checks[0]; i++) {
-        enum refusal refusal = checks[i](head, limits);
-        if (refusal != REFUSE_NONE) {
-            return refusal;
-        }
-    }
-    return REFUSE_NONE;
+    enum refusal refusal = once_check(head);
+    refusal = refusal == REFUSE_NONE ? check_host(head) : refusal;
+    refusal = refusal == REFUSE_NONE ? check_coding(head) : refusal;
+    refusal = refusal == REFUSE_NONE ? check_length(head, limits) : refusal;
+    refusal = refusal == REFUSE_NONE ? check_expect(head) : refusal;
+    return refusal == REFUSE_NONE ? check_connection(head) : refusal;
 }
 
 bool h1_check_underscore(struct str name) {
@@ -255,15 +247,15 @@ static enum refusal response_framing(struct head *head, bool no_body, bool *unti
 }
 
 enum refusal h1_check_response(struct head *head, bool no_body, bool *until_eof) {
+    struct options said;
     *until_eof = false;
     enum refusal refusal = once_check(head);
     refusal = refusal == REFUSE_NONE ? length_check(head) : refusal;
-    refusal = refusal == REFUSE_NONE ? connection_check(head) : refusal;
+    refusal = refusal == REFUSE_NONE ? connection_check(head, &said) : refusal;
     if (refusal != REFUSE_NONE) {
         return refusal;
     }
-    head->keep_alive = !connection_has(head, STR("close")) &&
-                       (head->minor > 0 || connection_has(head, STR("keep-alive")));
+    head->keep_alive = !said.close && (head->minor > 0 || said.keep_alive);
     if (head->status == 101) {
         head->upgrade = upgrade_of(head);
     }

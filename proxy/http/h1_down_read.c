@@ -201,7 +201,7 @@ static void down_count_full(struct h1_down *s) {
     s->full = full;
 }
 
-void h1_down_read(struct h1_down *s) {
+static void down_read_all(struct h1_down *s) {
     struct bufq *rx = &s->wire->rx;
     uint32_t before = rx->bytes;
     while (rx->bytes > 0 && (s->stream != NULL || down_next_request(s)) && down_read_some(s)) {
@@ -213,5 +213,14 @@ void h1_down_read(struct h1_down *s) {
     down_count_full(s);
     if (rx->bytes > 0) {
         h1_settle(rx);
+    }
+}
+
+void h1_down_read(struct h1_down *s) {
+    if (s->wire->rx.bytes > 0) {
+        down_read_all(s);
+    } else {
+        h1_down_time(s, 0);
+        s->full = false;
     }
 }

@@ -230,14 +230,8 @@ static enum refusal version_check(struct head *head, struct str version) {
 
 /* Exactly one blank between the parts, and none round them: anything else is read in other ways by
  * others (RFC 9112 3: "a recipient MAY instead parse on whitespace", which is where it starts). */
-enum refusal h1_line_request(struct head *head, struct str line) {
+static enum refusal request_line(struct head *head, struct str line) {
     struct str name, target;
-    if (memchr(line.p, '\r', line.len) != NULL) {
-        return REFUSE_BARE_CR;
-    }
-    if (memchr(line.p, '\t', line.len) != NULL) {
-        return REFUSE_LINE_BLANKS;
-    }
     if (!cut_word(&line, &name)) {
         return REFUSE_LINE_SHORT;
     }
@@ -249,16 +243,33 @@ enum refusal h1_line_request(struct head *head, struct str line) {
     if (!cut_word(&line, &target)) {
         return REFUSE_LINE_SHORT;
     }
-    if (target.len == 0 || memchr(line.p, ' ', line.len) != NULL) {
+    if (target.len == 0) {
         return REFUSE_LINE_BLANKS;
     }
     enum refusal refusal = version_check(head, line);
     if (refusal != REFUSE_NONE) {
-        return refusal;
+        return memchr(line.p, ' ', line.len) != NULL ? REFUSE_LINE_BLANKS : refusal;
     }
     /* No forward proxy, no mirror of cookies (RFC 9110 9.3.6, 9.3.8). */
     return head->method == METHOD_CONNECT ? REFUSE_CONNECT
            : head->method == METHOD_TRACE ? REFUSE_TRACE : target_check(head, target);
+}
+
+/* Neither CR nor tab may stand in any part, so that a good line has none. Of a bad one they are
+ * what is told first, and nothing of it is believed. */
+enum refusal h1_line_request(struct head *head, struct str line) {
+    enum refusal refusal = request_line(head, line);
+    if (refusal == REFUSE_NONE) {
+        return refusal;
+    }
+    bool cr = memchr(line.p, '\r', line.len) != NULL;
+    if (!cr && memchr(line.p, '\t', line.len) == NULL) {
+        return refusal;
+    }
+    head->method = METHOD_NONE;
+    head->minor = 1;
+    head->method_name = head->target = head->path = head->authority = (struct str){NULL, 0};
+    return cr ? REFUSE_BARE_CR : REFUSE_LINE_BLANKS;
 }
 
 /* --- The status line: version SP status SP reason (RFC 9112 4) ---------------------------- */
@@ -275,11 +286,8 @@ static bool reason_ok(struct str reason) {
 }
 
 /* Old servers leave the last blank out where there is no reason; that is harmless. */
-enum refusal h1_line_status(struct head *head, struct str line) {
+static enum refusal status_line(struct head *head, struct str line) {
     struct str version, rest = line;
-    if (memchr(line.p, '\r', line.len) != NULL) {
-        return REFUSE_BARE_CR;
-    }
     if (!cut_word(&rest, &version)) {
         return REFUSE_VERSION_MALFORMED;
     }
@@ -295,4 +303,11 @@ enum refusal h1_line_status(struct head *head, struct str line) {
     head->status = (uint16_t)status;
     head->reason = rest.len > 4 ? str_trim(str_from(rest, 4)) : STR("");
     return reason_ok(head->reason) ? REFUSE_NONE : REFUSE_REASON;
+}
+
+/* As with requests: no good line has a CR, and of a bad one it is told first. */
+enum refusal h1_line_status(struct head *head, struct str line) {
+    enum refusal refusal = status_line(head, line);
+    return refusal != REFUSE_NONE && memchr(line.p, '\r', line.len) != NULL ? REFUSE_BARE_CR
+                                                                            : refusal;
 }

@@ -27,7 +27,7 @@ enum h1_result {
 
 /* Reads one message. The line and the framing are ours; fields and chunks are llhttp's. */
 struct h1_read {
-    llhttp_t parser;
+    llhttp_t parser;              /* first */
     const struct http_limits *limits;
     struct arena *arena;
     struct head *head;            /* where fields go: the head, later the trailers */
@@ -45,9 +45,10 @@ struct h1_read {
     char last[2];                 /* bytes that were read before those at hand, the last first */
     uint16_t fields_dropped;      /* for their names, and not yet counted by the session */
     uint32_t head_bytes;
-    char *piece;                  /* text of the arena that strings are written to */
-    uint32_t piece_used, piece_cap, string_at;
-    struct str name;
+    char *piece;                  /* of the arena: what the head is copied to */
+    uint32_t piece_used, piece_cap;
+    const char *open;             /* where the line or field in hand begins there, or NULL */
+    struct str name, string;      /* of the field in hand; the string in hand */
     uint64_t body_left, body_bytes;
     struct seg *seg;              /* of the chunk that is being read */
     struct bufq *out;

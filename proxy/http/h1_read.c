@@ -6,6 +6,10 @@
 #define PIECE_FIRST 1024u
 #define PIECE_NEXT 2048u
 
+/* So much of a head is copied and read at a time. What is copied too far is of its body. */
+#define STEP_MAX 512u
+#define STEP_LEAST 128u
+
 /* Of framing, for each chunk: a size, a short extension, two line ends. */
 #define CHUNK_BYTES_ALLOWED 16u
 
@@ -37,43 +41,65 @@ enum h1_result h1_read_starved(struct h1_read *r) {
     return H1_BAD;
 }
 
-/* --- Text: strings of the head are copied once, each in one piece ------------------------- */
+/* --- Text: the head is copied once, as it comes, and its strings lie in that copy ---------- */
 
-/* Appends to the string in hand. It moves when its piece is full; those before it stay. 0, or -1
- * without memory: the message is broken then. */
-static int text_put(struct h1_read *r, const char *p, size_t size) {
-    uint32_t len = (uint32_t)size;
-    if (len > r->piece_cap - r->piece_used) {
-        uint32_t have = r->piece_used - r->string_at;
-        uint32_t cap = r->piece_cap == 0 ? PIECE_FIRST : PIECE_NEXT;
-        cap = cap < 2 * (have + len) ? 2 * (have + len) : cap;
-        char *piece = arena_get(r->arena, cap);
-        if (piece == NULL) {
-            h1_read_starved(r);
-            return -1;
-        }
-        if (have > 0) {
-            memcpy(piece, r->piece + r->string_at, have);
-        }
-        r->piece = piece;
-        r->piece_cap = cap;
-        r->piece_used = have;
-        r->string_at = 0;
+/* Room for at least `want` bytes behind the text. The line or field in hand moves when its piece is
+ * full; those before it stay. 0, or -1 without memory: the message is broken then. */
+static int text_room(struct h1_read *r, uint32_t want) {
+    if (want <= r->piece_cap - r->piece_used) {
+        return 0;
     }
+    uint32_t have = r->open != NULL ? (uint32_t)(r->piece + r->piece_used - r->open) : 0;
+    uint32_t cap = r->piece_cap == 0 ? PIECE_FIRST : PIECE_NEXT;
+    cap = cap < 2 * (have + want) ? 2 * (have + want) : cap;
+    char *piece = arena_get(r->arena, cap);
+    if (piece == NULL) {
+        h1_read_starved(r);
+        return -1;
+    }
+    if (have > 0) {
+        memcpy(piece, r->open, have);
+        r->name.p = r->in_value ? piece + (r->name.p - r->open) : r->name.p;
+        r->string.p = r->string.len > 0 ? piece + (r->string.p - r->open) : r->string.p;
+        r->open = piece;
+    }
+    r->piece = piece;
+    r->piece_cap = cap;
+    r->piece_used = have;
+    return 0;
+}
+
+/* The string in hand goes on with what stands at p in the piece. It is never in parts: folded
+ * fields are not read. */
+static inline int text_add(struct h1_read *r, const char *p, uint32_t len) {
+    if (r->string.len == 0) {
+        r->string.p = p;
+        r->open = r->open == NULL ? p : r->open;
+    } else if (r->string.p + r->string.len != p) {
+        h1_read_bad(r, REFUSE_FIELD_FOLDED);
+        return -1;
+    }
+    r->string.len += len;
+    return 0;
+}
+
+/* The same with bytes that are elsewhere. */
+static int text_put(struct h1_read *r, const char *p, uint32_t len) {
+    if (text_room(r, len) != 0) {
+        return -1;
+    }
+    char *to = r->piece + r->piece_used;
     if (len > 0) {
-        memcpy(r->piece + r->piece_used, p, len);
+        memcpy(to, p, len);
         r->piece_used += len;
     }
-    return 0;
+    return text_add(r, to, len);
 }
 
 /* Ends the string in hand. */
 static struct str text_take(struct h1_read *r) {
-    if (r->piece_used == r->string_at) {
-        return STR("");
-    }
-    struct str s = {r->piece + r->string_at, r->piece_used - r->string_at};
-    r->string_at = r->piece_used;
+    struct str s = r->string.len > 0 ? r->string : STR("");
+    r->string.len = 0;
     return s;
 }
 
@@ -83,8 +109,11 @@ static struct h1_read *reader_of(llhttp_t *parser) {
     return container_of(parser, struct h1_read, parser);
 }
 
-static int on_field(llhttp_t *parser, const char *at, size_t len) {
-    return text_put(reader_of(parser), at, len);
+/* Of a name or a value. Trailers are read where they were received. */
+static int on_text(llhttp_t *parser, const char *at, size_t len) {
+    struct h1_read *r = reader_of(parser);
+    return r->phase == H1_TRAILERS ? text_put(r, at, (uint32_t)len)
+                                   : text_add(r, at, (uint32_t)len);
 }
 
 static int on_field_complete(llhttp_t *parser) {
@@ -94,35 +123,48 @@ static int on_field_complete(llhttp_t *parser) {
     return 0;
 }
 
-static int on_value(llhttp_t *parser, const char *at, size_t len) {
-    return text_put(reader_of(parser), at, len);
+/* It stands in our copy as it would be written: "Name: value", and the end of its line. */
+static inline bool is_whole(const struct field *f) {
+    const char *end = f->name.p + f->name.len;
+    return f->value.len > 0 && f->value.p == end + 2 && memcmp(end, ": ", 2) == 0 &&
+           memcmp(f->value.p + f->value.len, "\r\n", 2) == 0;
+}
+
+static int too_many(struct h1_read *r) {
+    h1_read_bad(r, r->phase == H1_TRAILERS ? REFUSE_TOO_MANY_TRAILERS : REFUSE_TOO_MANY_FIELDS);
+    return -1;
+}
+
+/* What else there is to know of a field of the head, or of the trailers. */
+static int field_look(struct h1_read *r, struct field *field) {
+    if (r->phase != H1_TRAILERS) {
+        field->whole = is_whole(field);
+    } else if (field->id == FIELD_CONTENT_LENGTH || field->id == FIELD_TRANSFER_ENCODING) {
+        h1_read_bad(r, REFUSE_TRAILER_FRAMING);   /* llhttp takes some of them */
+        return -1;
+    }
+    if (field->id == FIELD_OTHER && r->request && !r->limits->keep_underscores &&
+        h1_check_underscore(field->name)) {
+        field->dropped = true;
+        r->fields_dropped++;
+    }
+    return 0;
 }
 
 static int on_value_complete(llhttp_t *parser) {
     struct h1_read *r = reader_of(parser);
     r->in_value = false;
+    r->open = NULL;
     if (r->head->field_count == r->limits->field_count_max) {
-        h1_read_bad(r, r->phase == H1_TRAILERS ? REFUSE_TOO_MANY_TRAILERS
-                                               : REFUSE_TOO_MANY_FIELDS);
-        return -1;
+        return too_many(r);
     }
-    enum field_id id = field_id_of(r->name);
-    if (r->phase == H1_TRAILERS &&
-        (id == FIELD_CONTENT_LENGTH || id == FIELD_TRANSFER_ENCODING)) {
-        h1_read_bad(r, REFUSE_TRAILER_FRAMING);   /* llhttp takes some of them */
-        return -1;
-    }
-    struct field *field = head_add(r->head, id, r->name, str_trim(text_take(r)));
+    struct field *field = head_add(r->head, field_id_of(r->name), r->name,
+                                   str_trim(text_take(r)));
     if (field == NULL) {
         h1_read_starved(r);
         return -1;
     }
-    if (r->request && !r->limits->keep_underscores && id == FIELD_OTHER &&
-        h1_check_underscore(r->name)) {
-        field->dropped = true;
-        r->fields_dropped++;
-    }
-    return 0;
+    return field_look(r, field);
 }
 
 /* What follows is decided outside of llhttp, which knows too little. */
@@ -204,9 +246,9 @@ static int on_end(llhttp_t *parser) {
 }
 
 static const llhttp_settings_t settings = {
-    .on_header_field = on_field,
+    .on_header_field = on_text,
     .on_header_field_complete = on_field_complete,
-    .on_header_value = on_value,
+    .on_header_value = on_text,
     .on_header_value_complete = on_value_complete,
     .on_headers_complete = on_head,
     .on_chunk_header = on_chunk,
@@ -217,8 +259,14 @@ static const llhttp_settings_t settings = {
 
 void h1_read_start(struct h1_read *r, bool request, struct head *head, struct head *trailers,
                    struct arena *arena, const struct http_limits *limits) {
-    *r = (struct h1_read){.limits = limits, .arena = arena, .head = head, .trailers = trailers,
-                          .request = request, .phase = H1_LINE};
+    /* All but llhttp's, which llhttp clears. */
+    memset((char *)r + sizeof r->parser, 0, sizeof *r - sizeof r->parser);
+    r->limits = limits;
+    r->arena = arena;
+    r->head = head;
+    r->trailers = trailers;
+    r->request = request;
+    r->phase = H1_LINE;
     head_init(head, arena);
     llhttp_init(&r->parser, request ? HTTP_REQUEST : HTTP_RESPONSE, &settings);
 }
@@ -241,8 +289,18 @@ static enum h1_result line_to_llhttp(struct h1_read *r, struct str line) {
     }
 }
 
+/* In our version, and nothing was cut off. */
+static bool is_line_whole(const struct head *head, bool request) {
+    struct str last = request ? head->target : head->reason;
+    uint32_t before = request ? head->method_name.len + 1 : sizeof "HTTP/1.1 200 " - 1;
+    uint32_t behind = request ? sizeof " HTTP/1.1" - 1 : 0;
+    return head->minor == 1 && last.len > 0 && last.p == head->line.p + before &&
+           before + last.len + behind == head->line.len;
+}
+
 static enum h1_result line_done(struct h1_read *r) {
     struct str line = text_take(r);
+    r->open = NULL;
     bool crlf = line.len >= 2 && line.p[line.len - 2] == '\r';
     struct str text = {line.p, line.len - (crlf ? 2 : 1)};
     r->head->line = text;
@@ -254,6 +312,7 @@ static enum h1_result line_done(struct h1_read *r) {
     if (r->arena->failed) {
         return h1_read_starved(r);
     }
+    r->head->line_whole = is_line_whole(r->head, r->request);
     return refusal != REFUSE_NONE ? h1_read_bad(r, refusal) : line_to_llhttp(r, line);
 }
 
@@ -305,8 +364,8 @@ static enum h1_result read_line(struct h1_read *r, struct bufq *in) {
 static bool llhttp_agrees(const struct h1_read *r) {
     bool chunked = (r->parser.flags & F_CHUNKED) != 0;
     bool has_length = (r->parser.flags & F_CONTENT_LENGTH) != 0;
-    return chunked == (head_find(r->head, FIELD_TRANSFER_ENCODING) != NULL) &&
-           has_length == (head_find(r->head, FIELD_CONTENT_LENGTH) != NULL) &&
+    return chunked == head_has_had(r->head, FIELD_TRANSFER_ENCODING) &&
+           has_length == head_has_had(r->head, FIELD_CONTENT_LENGTH) &&
            (!r->head->has_length || r->parser.content_length == r->head->length);
 }
 
@@ -354,25 +413,40 @@ static enum h1_result llhttp_bad(struct h1_read *r, llhttp_errno_t error, const 
     return h1_read_bad(r, h1_check_llhttp(r, error, before, at < n ? p[at] : '\0'));
 }
 
-static enum h1_result read_fields(struct h1_read *r, struct bufq *in) {
-    uint32_t len;
-    const char *p = (const char *)bufq_front(in, &len);
+/* The next bytes of the head are copied behind those before; NULL without memory. */
+static const char *step_copy(struct h1_read *r, const struct bufq *in, uint32_t *len) {
+    const char *p = (const char *)bufq_front(in, len);
     uint32_t left = r->limits->head_bytes_max - r->head_bytes;
-    uint32_t n = len < left ? len : left;
-    llhttp_errno_t error = llhttp_execute(&r->parser, p, n);
-    if (error == HPE_PAUSED) {
-        n = (uint32_t)(llhttp_get_error_pos(&r->parser) - p);
-        r->head_bytes += n;
-        last_bytes(r, p, n, r->last);
-        bufq_drop(in, n);
-        return head_done(r);
+    uint32_t n = *len < left ? *len : left;
+    if (text_room(r, n < STEP_LEAST ? n : STEP_LEAST) != 0) {
+        return NULL;
     }
-    if (error != HPE_OK) {
+    uint32_t room = r->piece_cap - r->piece_used;
+    room = room < STEP_MAX ? room : STEP_MAX;
+    *len = n < room ? n : room;
+    return memcpy(r->piece + r->piece_used, p, *len);
+}
+
+static enum h1_result read_fields(struct h1_read *r, struct bufq *in) {
+    uint32_t n;
+    const char *p = step_copy(r, in, &n);
+    if (p == NULL) {
+        return H1_BAD;
+    }
+    llhttp_errno_t error = llhttp_execute(&r->parser, p, n);
+    if (error != HPE_OK && error != HPE_PAUSED) {
         return llhttp_bad(r, error, p, n);
     }
+    if (error == HPE_PAUSED) {
+        n = (uint32_t)(llhttp_get_error_pos(&r->parser) - p);
+    }
+    r->piece_used += n;
     r->head_bytes += n;
     last_bytes(r, p, n, r->last);
     bufq_drop(in, n);
+    if (error == HPE_PAUSED) {
+        return head_done(r);
+    }
     return r->head_bytes == r->limits->head_bytes_max ? h1_read_bad(r, REFUSE_HEAD_TOO_LARGE)
                                                       : H1_MORE;
 }

@@ -79,14 +79,51 @@ static inline void pen_field(struct pen *pen, struct str name, struct str value)
 
 /* --- Fields ------------------------------------------------------------------------------- */
 
+/* Lines that stand one behind the other already, as those of a received head do: they are written
+ * at once. */
+struct run {
+    const char *from, *end;
+};
+
+static void run_end(struct run *run, struct pen *pen) {
+    if (run->from != NULL) {
+        pen_put(pen, run->from, (uint32_t)(run->end - run->from));
+        run->from = run->end = NULL;
+    }
+}
+
+static inline void run_add(struct run *run, struct pen *pen, const char *p, uint32_t len) {
+    if (run->end != p) {
+        run_end(run, pen);
+        run->from = p;
+    }
+    run->end = p + len;
+}
+
+static inline void run_field(struct run *run, struct pen *pen, const struct field *f) {
+    if (f->whole) {
+        run_add(run, pen, f->name.p, f->name.len + f->value.len + 4);
+    } else {
+        run_end(run, pen);
+        pen_field(pen, f->name, f->value);
+    }
+}
+
 /* What only the codec writes is left out here, whoever has put it in. */
-static void pen_fields(struct pen *pen, const struct head *head, const struct field *written) {
-    for (uint32_t i = 0; i < head->field_count; i++) {
-        const struct field *f = &head->fields[i];
-        if (!f->dropped && f != written && (field_flags(f->id) & (FIELD_HOP | FIELD_CODEC)) == 0) {
-            pen_field(pen, f->name, f->value);
+static void pen_fields(struct pen *pen, struct run *run, const struct head *head,
+                       const struct field *written) {
+    static const uint64_t ours = 0
+#define FIELD(name, text, flags) | ((flags) & (FIELD_HOP | FIELD_CODEC) ? FIELD_BIT(name) : 0)
+#include "http/field.def"
+#undef FIELD
+        ;
+    const struct field *f = head->fields;
+    for (uint32_t left = head->field_count; left > 0; left--, f++) {
+        if (!f->dropped && f != written && (ours >> f->id & 1) == 0) {
+            run_field(run, pen, f);
         }
     }
+    run_end(run, pen);
 }
 
 static void pen_length(struct pen *pen, uint64_t length) {
@@ -125,19 +162,33 @@ static void pen_request_framing(struct pen *pen, const struct head *head) {
     }
 }
 
+static void pen_request_line(struct pen *pen, struct run *run, const struct head *head) {
+    if (head->line_whole && head->target.p == head->line.p + head->method_name.len + 1) {
+        run_add(run, pen, head->line.p, head->line.len + 2);
+        return;
+    }
+    pen_str(pen, head->method_name);
+    pen_text(pen, " ");
+    pen_str(pen, head->target);
+    pen_text(pen, " HTTP/1.1\r\n");
+}
+
 /* Host goes first (RFC 9110 7.2). Connections are kept by default in HTTP/1.1. Connection is one
  * field, as of two some servers read one. An upgrade stands alone in it, as some look for nothing
  * else there: what it leads to ends the connection anyway, and if it is refused we close it
  * unannounced; trailers are not asked for beside it. */
 void h1_write_request(struct bufq *tx, const struct head *head, bool close) {
     struct pen pen = pen_on(tx);
+    struct run run = {NULL, NULL};
     const struct field *host = head_find(head, FIELD_HOST);
-    pen_str(&pen, head->method_name);
-    pen_text(&pen, " ");
-    pen_str(&pen, head->target);
-    pen_text(&pen, " HTTP/1.1\r\n");
-    pen_field(&pen, STR("Host"), host != NULL ? host->value : head->authority);
-    pen_fields(&pen, head, host);
+    pen_request_line(&pen, &run, head);
+    if (host != NULL && host->whole && str_eq(host->name, STR("Host"))) {
+        run_field(&run, &pen, host);
+    } else {
+        run_end(&run, &pen);
+        pen_field(&pen, STR("Host"), host != NULL ? host->value : head->authority);
+    }
+    pen_fields(&pen, &run, head, host);
     pen_request_framing(&pen, head);
     if (head->upgrade.len > 0) {
         pen_upgrade(&pen, head->upgrade);
@@ -153,7 +204,11 @@ void h1_write_request(struct bufq *tx, const struct head *head, bool close) {
 
 /* --- Responses ---------------------------------------------------------------------------- */
 
-static void pen_status(struct pen *pen, const struct head *head) {
+static void pen_status_line(struct pen *pen, struct run *run, const struct head *head) {
+    if (head->line_whole) {
+        run_add(run, pen, head->line.p, head->line.len + 2);
+        return;
+    }
     char digits[4] = {(char)('0' + head->status / 100 % 10), (char)('0' + head->status / 10 % 10),
                       (char)('0' + head->status % 10), ' '};
     pen_text(pen, "HTTP/1.1 ");
@@ -193,8 +248,9 @@ enum h1_framing h1_write_framing(const struct head *head, bool head_only, bool o
 
 void h1_write_response(struct bufq *tx, const struct head *head, const struct h1_response *how) {
     struct pen pen = pen_on(tx);
-    pen_status(&pen, head);
-    pen_fields(&pen, head, NULL);
+    struct run run = {NULL, NULL};
+    pen_status_line(&pen, &run, head);
+    pen_fields(&pen, &run, head, NULL);
     if (how->date.len > 0 && head_find(head, FIELD_DATE) == NULL) {
         pen_field(&pen, STR("Date"), how->date);
     }

@@ -35,7 +35,7 @@ bool method_idempotent(enum method method) {
 
 /* The one known field of that length and first letter (for X-Forwarded and a few others: a
  * further letter) that the name can be. A test finds every row of field.def. */
-static enum field_id candidate_long(struct str name, char first) {
+static inline enum field_id candidate_long(struct str name, char first) {
     switch (name.len) {
     case 13:
         switch (first) {
@@ -65,8 +65,8 @@ static enum field_id candidate_long(struct str name, char first) {
     }
 }
 
-static enum field_id candidate(struct str name) {
-    char first = char_lower(name.p[0]);
+static inline enum field_id candidate(struct str name) {
+    char first = (char)(name.p[0] | 0x20);   /* of a letter: in lower case */
     switch (name.len) {
     case 2: return FIELD_TE;
     case 3: return FIELD_VIA;
@@ -102,15 +102,51 @@ static enum field_id candidate(struct str name) {
     }
 }
 
+static inline uint64_t eight_bytes(const char *p) {
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+static inline uint32_t four_bytes(const char *p) {
+    uint32_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+/* Whether bytes of a token are those of a known name, in any case: that has letters, digits and
+ * dashes, and no other byte of a token (RFC 9110 5.6.2) differs from one of them in that bit. */
+#define FOLD UINT64_C(0x2020202020202020)
+static inline bool differ_8(const char *a, const char *b) {
+    return ((eight_bytes(a) ^ eight_bytes(b)) & ~FOLD) != 0;
+}
+static inline bool differ_4(const char *a, const char *b) {
+    return ((four_bytes(a) ^ four_bytes(b)) & ~(uint32_t)FOLD) != 0;
+}
+
+/* By words, the last of which may cover some bytes again. */
+static inline bool is_known(struct str name, struct str known) {
+    const char *a = name.p, *b = known.p;
+    uint32_t len = name.len;
+    if (len != known.len) {
+        return false;
+    }
+    if (len < 4) {
+        return str_eq_fold(name, known);
+    }
+    if (len < 8) {
+        return !differ_4(a, b) && !differ_4(a + len - 4, b + len - 4);
+    }
+    return !differ_8(a, b) && !differ_8(a + len - 8, b + len - 8) &&
+           (len <= 16 || !differ_8(a + 8, b + 8));
+}
+
 enum field_id field_id_of(struct str name) {
     if (name.len < 2) {
         return FIELD_OTHER;
     }
     enum field_id id = candidate(name);
-    if (id != FIELD_OTHER && !str_eq(name, texts[id]) && !str_eq_fold(name, texts[id])) {
-        return FIELD_OTHER;
-    }
-    return id;
+    return id != FIELD_OTHER && is_known(name, texts[id]) ? id : FIELD_OTHER;
 }
 
 /* --- Heads -------------------------------------------------------------------------------- */
@@ -131,30 +167,20 @@ void head_init_bare(struct head *head, struct field *field, uint16_t status) {
     }
 }
 
-struct field *head_add(struct head *head, enum field_id id, struct str name, struct str value) {
-    if (head->field_count == head->field_cap) {
-        uint32_t cap = head->field_cap == 0 ? FIELDS_FIRST : head->field_cap * 2;
-        struct field *fields = arena_grow(head->arena, head->fields,
-                                          head->field_cap * sizeof *head->fields,
-                                          cap * sizeof *head->fields);
-        if (fields == NULL) {
-            return NULL;
-        }
-        head->fields = fields;
-        head->field_cap = cap;
+bool head_grow_(struct head *head) {
+    uint32_t cap = head->field_cap == 0 ? FIELDS_FIRST : head->field_cap * 2;
+    struct field *fields = arena_grow(head->arena, head->fields,
+                                      head->field_cap * sizeof *head->fields,
+                                      cap * sizeof *head->fields);
+    if (fields == NULL) {
+        return false;
     }
-    struct field *field = &head->fields[head->field_count++];
-    *field = (struct field){.name = name, .value = value, .id = (uint8_t)id};
-    uint64_t bit = UINT64_C(1) << id;
-    head->again |= head->seen & bit;
-    head->seen |= bit;
-    return field;
+    head->fields = fields;
+    head->field_cap = cap;
+    return true;
 }
 
 static struct field *head_find_from(const struct head *head, enum field_id id, uint32_t i) {
-    if ((head->seen >> id & 1) == 0) {
-        return NULL;
-    }
     for (; i < head->field_count; i++) {
         struct field *field = &head->fields[i];
         if (field->id == id && !field->dropped) {
@@ -164,11 +190,14 @@ static struct field *head_find_from(const struct head *head, enum field_id id, u
     return NULL;
 }
 
-struct field *head_find(const struct head *head, enum field_id id) {
+struct field *head_find_(const struct head *head, enum field_id id) {
     return head_find_from(head, id, 0);
 }
 
 struct field *head_find_next(const struct head *head, const struct field *after) {
+    if ((head->again >> after->id & 1) == 0) {
+        return NULL;
+    }
     return head_find_from(head, after->id, (uint32_t)(after - head->fields) + 1);
 }
 
@@ -205,10 +234,7 @@ static void drop_nominated(struct head *head, struct str option) {
     }
 }
 
-void head_drop_hop_by_hop(struct head *head) {
-    if ((head->seen & hop_fields) == 0) {
-        return;
-    }
+static void drop_all_nominated(struct head *head) {
     const struct field *f = head_find(head, FIELD_CONNECTION);
     for (; f != NULL; f = head_find_next(head, f)) {
         struct str rest = f->value, option;
@@ -216,8 +242,17 @@ void head_drop_hop_by_hop(struct head *head) {
             drop_nominated(head, option);
         }
     }
+}
+
+void head_drop_hop_by_hop(struct head *head) {
+    if ((head->seen & hop_fields) == 0) {
+        return;
+    }
+    if (!head->nominates_none) {
+        drop_all_nominated(head);
+    }
     for (uint32_t i = 0; i < head->field_count; i++) {
-        if ((field_flags(head->fields[i].id) & FIELD_HOP) != 0) {
+        if ((hop_fields >> head->fields[i].id & 1) != 0) {
             head->fields[i].dropped = true;
         }
     }

@@ -62,7 +62,22 @@ struct field {
     struct str name, value;    /* value trimmed; in the arena of its stream, or static */
     uint8_t id;                /* enum field_id */
     bool dropped;              /* not written by send_head */
+    bool whole;                /* name.p is the field as it is written, with the end of its line */
 };
+
+#define FIELD_BIT(name) (UINT64_C(1) << FIELD_##name)
+
+/* FIELD_LEAD(VIA): "Via: ", of a length that the compiler knows. */
+static const struct {
+#define FIELD(name, text, flags) char name[sizeof text ": "];
+#include "http/field.def"
+#undef FIELD
+} field_leads_ = {
+#define FIELD(name, text, flags) .name = text ": ",
+#include "http/field.def"
+#undef FIELD
+};
+#define FIELD_LEAD(name) ((struct str){field_leads_.name, sizeof field_leads_.name - 1})
 
 enum method {
     METHOD_NONE,
@@ -94,7 +109,9 @@ struct head {
     /* request */
     enum method method;
     struct str method_name;
-    struct str line;           /* the request line as it came, or as much of it as came */
+    struct str line;           /* the start line as it came, or as much of it as came */
+    bool line_whole;           /* it is as it is to be written, and its end stands behind it: who
+                                  edits what it says makes this false */
     struct str target;         /* origin-form as sent ("/a?b", "*"); made from absolute-form */
     struct str path;           /* target without query */
     struct str script_name;    /* where the app stands: the first part of path, with no / at its
@@ -120,6 +137,7 @@ struct head {
     uint32_t bytes;            /* of the head on the wire */
     struct field *fields;
     uint32_t field_count, field_cap;
+    bool nominates_none;       /* no option of Connection is the name of a field to be dropped */
     uint64_t seen;             /* a bit for each enum field_id that was ever added, */
     uint64_t again;            /* and for each that was when it was there already */
     struct arena *arena;       /* where additions go */
@@ -130,11 +148,40 @@ void head_init(struct head *, struct arena *);
 /* The head of an answer that needs no memory: a status, and the field, kept by the caller, without
  * which it is not complete. */
 void head_init_bare(struct head *, struct field *, uint16_t status);
+bool head_grow_(struct head *);
 /* Adds a field at the end. The strings must live as long as the arena (or be static). NULL without
  * memory: the arena has failed. */
-struct field *head_add(struct head *, enum field_id, struct str name, struct str value);
+static inline struct field *head_add(struct head *head, enum field_id id, struct str name,
+                                     struct str value) {
+    if (head->field_count == head->field_cap && !head_grow_(head)) {
+        return NULL;
+    }
+    struct field *field = &head->fields[head->field_count++];
+    field->name = name;
+    field->value = value;
+    field->id = (uint8_t)id;
+    field->dropped = field->whole = false;
+    uint64_t bit = UINT64_C(1) << id;
+    if ((head->seen & bit) != 0) {
+        head->again |= bit;
+    }
+    head->seen |= bit;
+    return field;
+}
+/* The only way to give a field another value. */
+static inline void field_set(struct field *field, struct str value) {
+    field->value = value;
+    field->whole = false;
+}
+/* Such a field was added at some time; it may be dropped now. */
+static inline bool head_has_had(const struct head *head, enum field_id id) {
+    return (head->seen >> id & 1) != 0;
+}
+struct field *head_find_(const struct head *, enum field_id);
 /* The first field of that id that is not dropped; NULL when there is none. */
-struct field *head_find(const struct head *, enum field_id);
+static inline struct field *head_find(const struct head *head, enum field_id id) {
+    return head_has_had(head, id) ? head_find_(head, id) : NULL;
+}
 struct field *head_find_next(const struct head *, const struct field *after);
 void head_drop(struct head *, enum field_id);
 /* Drops hop-by-hop fields, and those that Connection nominates but for FIELD_KEEP ones. */

@@ -201,7 +201,7 @@ static void wire_flush(struct wire *w) {
         return;
     }
     struct sender *s = w->sender;
-    if (s != NULL && !wire_is_tls(w) && op_idle(&s->op)) {
+    if (s != NULL && s->tx.bytes > 0 && !wire_is_tls(w) && op_idle(&s->op)) {
         bufq_move(&s->sending, &s->tx, send_room(s));
     }
     if (sender_is_lost(w)) {

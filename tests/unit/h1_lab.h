@@ -37,8 +37,12 @@ static inline void lab_init(struct h1_lab *lab, bool request) {
     lab->room = 4096;
 }
 
+/* Lines and fields that were to be written as they came. */
+static unsigned lab_wholes;
+
 /* Every row of refuse.def that a reader can come to was come to. */
 static inline void lab_all_refused(unsigned side) {
+    assert_true(lab_wholes > 0);
     for (enum refusal refusal = REFUSE_NONE + 1; refusal < REFUSE_COUNT; refusal++) {
         bool elsewhere = refusal == REFUSE_INTERIM_TOO_MANY || refusal == REFUSE_SWITCH_UNASKED ||
                          refusal == REFUSE_HEAD_LATE || refusal == REFUSE_BODY_LATE ||
@@ -107,6 +111,40 @@ struct lab_run {
     bool got_head;
 };
 
+static inline uint32_t written(const struct h1_lab *lab, struct lab_run *run,
+                               const struct head *head, char to[DUMP_MAX]) {
+    struct bufq tx;
+    bufq_init(&tx, 65536, run->in.copies);
+    if (lab->request) {
+        h1_write_request(&tx, head, false);
+    } else {
+        h1_write_response(&tx, head, &(struct h1_response){.framing = H1_TX_CLOSE});
+    }
+    uint32_t len = bufq_read(&tx, to, DUMP_MAX);
+    assert_int_equal(len, tx.bytes);
+    bufq_fini(&tx);
+    return len;
+}
+
+/* What goes out as it came is what would be made of the same line and fields. */
+static inline void write_both_ways(const struct h1_lab *lab, struct lab_run *run) {
+    static char as_it_came[DUMP_MAX], made[DUMP_MAX];
+    struct field fields[64];
+    struct head head = *run->r.head;
+    uint32_t len = written(lab, run, &head, as_it_came);
+    assert_true(head.field_count <= sizeof fields / sizeof fields[0]);
+    for (uint32_t i = 0; i < head.field_count; i++) {
+        fields[i] = head.fields[i];
+        lab_wholes += fields[i].whole;
+        fields[i].whole = false;
+    }
+    lab_wholes += head.line_whole;
+    head.fields = fields;
+    head.line_whole = false;
+    assert_int_equal(written(lab, run, &head, made), len);
+    assert_memory_equal(made, as_it_came, len);
+}
+
 static inline void take_body(struct lab_run *run) {
     char bytes[DUMP_MAX];
     uint32_t len = bufq_read(&run->out, bytes, sizeof bytes);
@@ -131,6 +169,7 @@ static inline void run_some(struct h1_lab *lab, struct lab_run *run) {
             assert_false(run->got_head);
             run->got_head = true;
             dump_head(&run->dump, lab, &run->r);
+            write_both_ways(lab, run);
         } else if (result != H1_MORE || run->in.bytes == before || run->in.bytes == 0) {
             return;
         }

@@ -195,6 +195,16 @@ static void a_get(void **state) {
            "Host=example.org\nX=y\nEmpty=\nUser-Agent=t\n[]\ncomplete, left <GET /next>\n");
 }
 
+/* What goes out of them is not what came: the lab compares. */
+static void fields_that_are_not_whole(void **state) {
+    (void)state;
+    expect(true, "GET / HTTP/1.1\r\nA:\tb\r\nB: c \r\nC:d\r\nD:  e\r\nE: \r\nF:\r\nG: g\r\n"
+           "host:h\r\n\r\n",
+           "1 GET / path / at h 1.1\n"
+           "body 0 length 0:0 keep 1 expect 0 te 0 upgrade  eof 0 bytes 66\n"
+           "A=b\nB=c\nC=d\nD=e\nE=\nF=\nG=g\nhost=h\n[]\ncomplete, left <>\n");
+}
+
 static void absolute_forms(void **state) {
     (void)state;
     expect(true, "GET HTTP://Other.example:81/p?q HTTP/1.1\r\nHost: h\r\n\r\n",
@@ -478,6 +488,7 @@ static void every_row_has_a_case(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_get),
+        cmocka_unit_test(fields_that_are_not_whole),
         cmocka_unit_test(absolute_forms),
         cmocka_unit_test(bodies),
         cmocka_unit_test(upgrades),
