@@ -177,11 +177,12 @@ static bool is_last(const struct wire *w) {
     return w->sender->tx.bytes == 0 && (w->last || w->fin_wanted);
 }
 
+/* more: of all that is left. Of a part of it the rest follows when the peer takes it, and no sooner. */
 static void send_start(struct sender *s, struct net *net, int fd, bool more) {
     struct sendv *v = s->sending.count > 1 ? pool_get(&net->sendvs) : NULL;
     if (v == NULL) {   /* one piece, or no memory to name them all */
         const uint8_t *p = bufq_front(&s->sending, &s->asked);
-        op_send(net->ring, &s->op, fd, p, s->asked, more);
+        op_send(net->ring, &s->op, fd, p, s->asked, more && s->asked == s->sending.bytes);
     } else {
         int n = bufq_peek(&s->sending, 0, v->iov, SENDV_MAX);
         v->msg = (struct msghdr){.msg_iov = v->iov, .msg_iovlen = (size_t)n};
@@ -190,7 +191,7 @@ static void send_start(struct sender *s, struct net *net, int fd, bool more) {
             s->asked += (uint32_t)v->iov[i].iov_len;
         }
         s->sendv = v;
-        op_sendv(net->ring, &s->op, fd, &v->msg, more);
+        op_sendv(net->ring, &s->op, fd, &v->msg, more && s->asked == s->sending.bytes);
     }
     sender_waits(s, net);
 }

@@ -2,12 +2,14 @@
  * what is sent ahead of answers, and what comes when nobody wants it any more.
  *
  * SIM_TEST=pattern runs those tests. */
+#include "base/fault.h"
 #include "limits_lab.h"
 #include "sim/toy_tls.h"
 
 /* --- Connections of one client ------------------------------------------------------------ */
 
 #define DIALS 20u
+#define RECEIVE_BYTES 4096u   /* of a segment of the simulated ring */
 
 static uint32_t count_open(struct peer *const *peers, uint32_t count) {
     uint32_t open = 0;
@@ -391,8 +393,42 @@ static void a_bad_body_behind_what_is_answered_at_once(void **state) {
     }
 }
 
+/* --- Pieces ------------------------------------------------------------------------------- */
+
+/* Without memory to name them all at once, the pieces of a last answer are sent one by one. One that
+ * fills the client's window to the byte leaves at once, as the next has to wait for that. */
+static void last_answer_in_pieces(void **state) {
+    (void)state;
+    static const char head[] = "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n";
+    static char answer[sizeof head - 1 + 5000];
+    memset(answer, 'x', sizeof answer);
+    memcpy(answer, head, sizeof head - 1);
+    uint32_t window = 65536;
+    for (unsigned i = 0; i < 2; i++) {   /* the first time shows how long the first send is */
+        struct sim_params params = sim_params_clean();
+        params.pipe_min = params.pipe_max = window;
+        begin_with(0, &params, "", "", "");
+        struct peer *p = dial();
+        sim_params(sim)->pipe_min = sim_params(sim)->pipe_max = 65536;
+        peer_send_text(p, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        await_head();
+        fault_arm(FAULT_SENDVS, 0, 1000);
+        peer_send(origin, answer, sizeof answer);
+        assert_int_equal(sim_run_until(sim, has_ended, p, MINUTE), PEERS_MET);
+        assert_int_equal(fault_hits(), i);
+        fault_disarm();
+        assert_true(p->eof && !p->reset);
+        uint32_t first = (uint32_t)p->rx_len - (sizeof answer - RECEIVE_BYTES);
+        assert_int_equal(first % 3, 0);
+        window = first / 3;              /* the rest is there when the last third of it is due */
+        peer_free(p);
+        end();
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(last_answer_in_pieces),
         cmocka_unit_test(clients_are_counted),
         cmocka_unit_test(clients_are_counted_in_a_storm),
         cmocka_unit_test(some_clients_are_not_counted),
