@@ -144,11 +144,12 @@ static void origin_ended(struct stage *stage) {
     }
 }
 
+/* With what origins send: a proxy is to have no work that it would not have (RFC 9110 6.6.1). */
 static struct seg *answer_new(uint32_t bytes) {
     struct seg *answer = seg_new_sized(HEAD_MAX + bytes);
     struct text head = text_on((char *)answer->data, HEAD_MAX);
-    text_fmt(&head, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %u\r\n\r\n",
-             bytes);
+    text_fmt(&head, "HTTP/1.1 200 OK\r\nServer: origin\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
+             "Content-Type: text/plain\r\nContent-Length: %u\r\n\r\n", bytes);
     memset(answer->data + head.len, 'x', bytes);
     answer->used = head.len + bytes;
     return answer;
