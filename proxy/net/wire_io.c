@@ -177,7 +177,7 @@ static bool is_last(const struct wire *w) {
     return w->sender->tx.bytes == 0 && (w->last || w->fin_wanted);
 }
 
-/* more: of all that is left. Of a part of it the rest follows when the peer takes it, and no sooner. */
+/* more: of all that is left. Of a part of it the rest follows when the peer takes it, no sooner. */
 static void send_start(struct sender *s, struct net *net, int fd, bool more) {
     struct sendv *v = s->sending.count > 1 ? pool_get(&net->sendvs) : NULL;
     if (v == NULL) {   /* one piece, or no memory to name them all */
