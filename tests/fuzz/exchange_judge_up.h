@@ -205,21 +205,22 @@ static int repeated(const struct record *r) {
     return -1;
 }
 
-/* When gyre began with it, as it says: t=MICROSECONDS, of as many digits as any other. */
-static bool began_later(const struct record *a, const struct record *b) {
+/* Whether gyre began with it earlier, as it says: t=MICROSECONDS, of as many digits as any other.
+ * True where that is not known. */
+static bool began_earlier(const struct record *a, const struct record *b) {
     struct str x = value_of(&a->request, "x-request-start");
     struct str y = value_of(&b->request, "x-request-start");
-    return x.len == y.len && x.len > 0 && memcmp(x.p, y.p, x.len) > 0;
+    return x.len != y.len || x.len == 0 || memcmp(x.p, y.p, x.len) < 0;
 }
 
 /* The place behind those that its client had asked for before: of requests that are alike an earlier
- * one may have been answered without a server. Those that were heard before it and began later are
- * none: one whose answer was said before it was heard is heard late. */
+ * one may have been answered without a server. Those that were heard before it and began no earlier
+ * are none: one whose answer was said before it was heard is heard late. */
 static int after_those_before(const struct record *r) {
     int most = -1;
     for (uint32_t i = 0; stage.records[i] != r; i++) {
         const struct record *before = stage.records[i];
-        bool counts = before->client == r->client && !began_later(before, r);
+        bool counts = before->client == r->client && began_earlier(before, r);
         most = counts && before->asked > most ? before->asked : most;
     }
     return most + 1;
