@@ -59,7 +59,8 @@ struct accesslog {
     struct logline_time time;
 };
 /* Twice what is written at one go, so that a disk that is held up for some ms does not make us lose
- * lines. Memory is touched as it is used: where there are few requests, most of it never. */
+ * lines. Memory is touched as it is used: where there are few requests, most of it never. But
+ * memory_max counts all of it, on each ring. */
 #define ACCESSLOG_BYTES 524288u
 /* fd -1: no log. owned: accesslog_fini closes fd. whole_lines: it is no regular file. */
 void accesslog_init(struct accesslog *, struct ring *, int fd, bool owned, bool whole_lines);
