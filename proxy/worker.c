@@ -205,6 +205,7 @@ static void ping_run(struct post *post) {
     http_trim(&w->http);
     upstream_trim(&w->upstream);
     exchanges_trim(&w->exchanges);
+    accesslog_trim(&w->log);
     atomic_fetch_add(&w->beats, 1);
     atomic_store(&w->ping_sent, false);
 }

@@ -41,6 +41,12 @@ struct logline_time {
     char text[40];               /* the part of a line that says it */
 };
 
+/* Begins with a newline, which is written after a line that was torn. */
+struct accesslog_buffer {
+    char *bytes;
+    uint32_t size, len;
+};
+
 /* Lines are gathered and appended by the ring, one write in flight; what does not fit while the
  * file takes nothing is dropped and counted. */
 struct accesslog {
@@ -49,8 +55,8 @@ struct accesslog {
     bool whole_lines;            /* a pipe or terminal: each write is at most PIPE_BUF of lines */
     bool owned;
     int next_fd;                 /* after reopening: used when the write in flight is done */
-    char *filling, *writing;     /* two buffers of ACCESSLOG_BYTES */
-    uint32_t filling_len, writing_len, writing_off;
+    struct accesslog_buffer filling, writing;
+    uint32_t writing_off;
     bool due;                    /* once the write in flight is done, the next one begins */
     bool torn;                   /* the last line that was written has no end */
     int why;                     /* errno of the lines lost last; 0: the file took nothing */
@@ -58,10 +64,11 @@ struct accesslog {
     struct timer flush;
     struct logline_time time;
 };
-/* Twice what is written at one go, so that a disk that is held up for some ms does not make us lose
- * lines. Memory is touched as it is used: where there are few requests, most of it never. But
- * memory_max counts all of it, on each ring. */
-#define ACCESSLOG_BYTES 524288u
+/* A buffer has the lesser size where the file takes what it is given. A file that is held up makes
+ * the one that is filled grow, to the greater size or until memory is pressed, so that some ms of a
+ * disk lose no lines; what has grown goes back with accesslog_trim. */
+#define ACCESSLOG_BYTES_MIN 65536u
+#define ACCESSLOG_BYTES_MAX 524288u
 /* fd -1: no log. owned: accesslog_fini closes fd. whole_lines: it is no regular file. */
 void accesslog_init(struct accesslog *, struct ring *, int fd, bool owned, bool whole_lines);
 /* From now on lines go to fd (owned as well). */
@@ -70,6 +77,8 @@ void accesslog_reopen(struct accesslog *, int fd);
 bool accesslog_flush(struct accesslog *);
 /* Gives up what was not written: who stops does not wait for a reader that does not read. */
 void accesslog_abandon(struct accesslog *);
+/* Now and then. */
+void accesslog_trim(struct accesslog *);
 void accesslog_fini(struct accesslog *);     /* flushed, or what is left is lost */
 
 /* --- The room: one per ring --------------------------------------------------------------- */

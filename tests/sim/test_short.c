@@ -1,5 +1,6 @@
 /* Short of descriptors, and an access log that can not be written, on the simulated ring: what gyre
  * does amid it, what it says, and that it recovers by itself. */
+#include "base/fault.h"
 #include "script/overload_lab.h"
 
 static uint64_t began_ms;
@@ -262,8 +263,8 @@ static void log_without_space(void **state) {
     world_end();
 }
 
-/* A pipe that nobody reads, and then is read. */
-static void log_that_nobody_reads(void **state) {
+/* A file that takes nothing, and then goes on. */
+static void log_that_takes_nothing(void **state) {
     bool stop = *state != NULL;
     start("access_log = /access.log\n", "");
     uint64_t asked = requests_start(300);
@@ -272,7 +273,7 @@ static void log_that_nobody_reads(void **state) {
     asked += requests_start(4000);
     uint64_t dropped = stat(STAT_LOG_DROPPED);
     assert_true(dropped > 0);
-    said_at_most_once_a_second("dropped: nobody reads it");
+    said_at_most_once_a_second("dropped: its file takes nothing");
     if (stop) {
         uint64_t now = clock_ms();
         client_start(&world.at, "/held", 1, 0);
@@ -318,6 +319,48 @@ static void log_gathers_lines(void **state) {
     world_end();
 }
 
+static uint64_t memory_after_a_while(void) {
+    peers_sleep(1000);
+    worker_ping(worker());
+    peers_sleep(1000);
+    return memory_used();
+}
+
+/* A disk that is held up, for more than the buffers take as they begin: they grow, nothing is lost,
+ * and afterwards they are as they were. Unless there is no memory: then lines are dropped. */
+static void log_buffer_grows(void **state) {
+    bool fails = strcmp(*state, "no memory") == 0, pressed = strcmp(*state, "pressed") == 0;
+    start("access_log = /access.log\n", "");
+    uint64_t asked = requests_start(500);
+    uint64_t before = memory_after_a_while();
+    sim_params(world.sim)->writes_wait = true;
+    if (fails) {
+        fault_arm(FAULT_LOG, 0, 1000000);
+    }
+    if (pressed) {
+        atomic_store(&memory_level_now, MEMORY_PRESSED);
+    }
+    asked += requests_start(1200);
+    uint64_t grown = memory_used() - before;
+    uint64_t dropped = stat(STAT_LOG_DROPPED);
+    fault_disarm();
+    atomic_store(&memory_level_now, MEMORY_PLENTY);
+    assert_int_equal(dropped > 0, fails || pressed);
+    assert_int_equal(grown >= ACCESSLOG_BYTES_MIN, !fails && !pressed);
+    assert_true(grown < 2 * ACCESSLOG_BYTES_MAX);
+    sim_params(world.sim)->writes_wait = false;
+    uint64_t after = memory_after_a_while();
+    assert_true(after < before + ACCESSLOG_BYTES_MIN);
+    asked += requests_start(1200);
+    assert_int_equal(stat(STAT_LOG_DROPPED), dropped);
+    peers_sleep(1000);
+    uint32_t whole, torn;
+    lines_check(sim_file(world.sim, "/access.log"), &whole, &torn);
+    assert_int_equal(whole + dropped, asked);
+    assert_int_equal(torn, 0);
+    world_end();
+}
+
 #define TEST(name, state) {#name " " state, name, NULL, said_failed, \
                            (void *)(uintptr_t)(state[0] != '\0' ? state : NULL)}
 
@@ -334,9 +377,12 @@ int main(void) {
         TEST(dial_without_descriptors, "stop"),
         TEST(descriptors_come_and_go, ""),
         TEST(log_gathers_lines, ""),
+        TEST(log_buffer_grows, "memory"),
+        TEST(log_buffer_grows, "no memory"),
+        TEST(log_buffer_grows, "pressed"),
         TEST(log_without_space, ""),
-        TEST(log_that_nobody_reads, ""),
-        TEST(log_that_nobody_reads, "stop"),
+        TEST(log_that_takes_nothing, ""),
+        TEST(log_that_takes_nothing, "stop"),
     };
     return cmocka_run_group_tests_name("short", tests, NULL, NULL);
 }
