@@ -52,7 +52,9 @@ OPTIONS = (
            ((WIRE_IO, '#define SEND_BYTES_MAX (256u * 1024u)',
              '#define SEND_BYTES_MAX (64u * 1024u)'),)),
     Option('no-lto', 'without link-time optimization', 'not: with it', cmake=('-DGYRE_LTO=OFF',)),
-    Option('o3', '-O3', 'not: no gain that can be told, and more code', cmake=flags('-O3')),
+    # Flags of a build type stand behind CMAKE_C_FLAGS, and RelWithDebInfo's are gyre's own: -O2.
+    Option('o3', '-O3', 'not: no gain that can be told, and more code',
+           cmake=('-DCMAKE_BUILD_TYPE=Release', '-DCMAKE_C_FLAGS_RELEASE=-O3 -g')),
     Option('v2', '-march=x86-64-v2', 'not: no gain that can be told',
            cmake=flags('-march=x86-64-v2')),
     Option('v3', '-march=x86-64-v3', 'not: no gain that can be told',

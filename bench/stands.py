@@ -21,6 +21,7 @@ DESCRIPTORS = 19000         # that a proxy needs for 9,000 clients and their ser
 PROGRAMS = {'gyre': 'gyre', 'nginx': 'nginx', 'haproxy': 'HAProxy', 'relay': 'relay, io_uring',
             'epoll': 'relay, epoll'}
 PROXIES = ('gyre', 'nginx', 'haproxy')
+OPENSSL_CONF = os.path.join(rig.HERE, 'peers', 'run.openssl.cnf')
 FILES = {'gyre': 'run.gyre.ini', 'nginx': 'run.nginx.conf', 'haproxy': 'run.haproxy.cfg'}
 VARIANTS = {'stream': 'streamed both ways (mode = async)', 'log': 'access log on',
             'two': 'two workers', 'unix': 'unix sockets upstream', 'rsa': 'RSA 2048'}
@@ -155,10 +156,11 @@ class Stage:
             peer.config = configured(peer)
             with open(os.path.join(folder, FILES[peer.program]), 'w') as f:
                 f.write(peer.config)
-        environment = ({'OPENSSL_CONF': os.path.join(rig.HERE, 'peers', 'run.openssl.cnf')}
-                       if peer.program == 'haproxy' else None)
-        peer.process = self.start(peer.name, command(peer, folder, self.args), peer.port, folder,
-                                  core=peer.cores, ahead=self.ahead, environment=environment)
+        environment = {'OPENSSL_CONF': OPENSSL_CONF} if peer.program == 'haproxy' else None
+        argv = command(peer, folder, self.args)
+        peer.config = told(peer, argv)
+        peer.process = self.start(peer.name, argv, peer.port, folder, core=peer.cores,
+                                  ahead=self.ahead, environment=environment)
 
     @contextlib.contextmanager
     def peer(self, peer):
@@ -190,6 +192,15 @@ def configured(peer):
         values.update(CHANGES[peer.program, variant])
     with open(os.path.join(rig.HERE, 'peers', FILES[peer.program])) as f:
         return re.sub('@([A-Z_]+)@', lambda match: values[match[1]], f.read())
+
+
+def told(peer, argv):
+    """Everything that a process was told: its configuration, OpenSSL's, and its command line."""
+    lines = [f'# {" ".join(argv)}', *([peer.config] if peer.config else [])]
+    if peer.program == 'haproxy':
+        with open(OPENSSL_CONF) as f:
+            lines += [f'# OPENSSL_CONF={OPENSSL_CONF}', f.read()]
+    return '\n'.join(lines)
 
 
 def command(peer, folder, args):
