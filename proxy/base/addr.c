@@ -353,14 +353,7 @@ void endpoint_of(struct endpoint *e, const struct sockaddr *sa, socklen_t len) {
 /* By hand: it is asked for with every request. */
 static char *ipv4_put(char *p, const uint8_t ip[4]) {
     for (unsigned i = 0; i < 4; i++) {
-        unsigned n = ip[i];
-        if (n >= 100) {
-            *p++ = (char)('0' + n / 100);
-        }
-        if (n >= 10) {
-            *p++ = (char)('0' + n / 10 % 10);
-        }
-        *p++ = (char)('0' + n % 10);
+        p = u64_put(p, ip[i]);
         *p++ = '.';
     }
     return p - 1;

@@ -94,6 +94,10 @@ bool str_list_has(struct str list, struct str token) {
     return false;
 }
 
+char *u64_put_long_(char *p, uint64_t n) {
+    return three_put(u64_put(p, n / 1000), (uint32_t)(n % 1000));
+}
+
 void text_str_cut_(struct text *text, struct str s) {
     text->cut = true;
     s.len = text->cap - text->len;
@@ -105,21 +109,12 @@ void text_char(struct text *text, char c) {
 }
 
 void text_u64(struct text *text, uint64_t value) {
-    static const char pairs[] =
-        "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
-        "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
-        "8081828384858687888990919293949596979899";
-    char digits[20];
-    uint32_t at = sizeof digits;
-    for (; value >= 100; value /= 100) {   /* two at a time: one division for both */
-        at -= 2;
-        memcpy(digits + at, pairs + 2 * (value % 100), 2);
+    if (text->cap - text->len >= U64_TEXT_MAX) {
+        text->len = (uint32_t)(u64_put(text->p + text->len, value) - text->p);
+        return;
     }
-    digits[--at] = pairs[2 * value + 1];
-    if (value >= 10) {
-        digits[--at] = pairs[2 * value];
-    }
-    text_str(text, (struct str){digits + at, (uint32_t)sizeof digits - at});
+    char digits[U64_TEXT_MAX];
+    text_str(text, (struct str){digits, (uint32_t)(u64_put(digits, value) - digits)});
 }
 
 void text_fmt(struct text *text, const char *fmt, ...) {

@@ -55,6 +55,33 @@ bool str_next_element(struct str *rest, struct str *element);
 /* True when the comma list holds the token, without regard to case. */
 bool str_list_has(struct str list, struct str token);
 
+/* Numbers in decimal, written without a look whether there is room: each returns where it ends. */
+#define U64_TEXT_MAX 20u
+/* n is below 1,000; always three digits. */
+static inline char *three_put(char *p, uint32_t n) {
+    uint32_t rest = n % 100;
+    p[0] = (char)('0' + n / 100);
+    p[1] = (char)('0' + rest / 10);
+    p[2] = (char)('0' + rest % 10);
+    return p + 3;
+}
+char *u64_put_long_(char *p, uint64_t n);
+/* At most U64_TEXT_MAX bytes. Most numbers are short: a status, a part of an address. */
+static inline char *u64_put(char *p, uint64_t n) {
+    if (n >= 1000) {
+        return u64_put_long_(p, n);
+    }
+    uint32_t few = (uint32_t)n;   /* 32 bits are divided with less */
+    if (few >= 100) {
+        return three_put(p, few);
+    }
+    if (few >= 10) {
+        *p++ = (char)('0' + few / 10);
+    }
+    *p = (char)('0' + few % 10);
+    return p + 1;
+}
+
 /* A writer into memory that the caller owns. Past cap it writes nothing more and sets cut. */
 struct text {
     char *p;

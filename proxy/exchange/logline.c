@@ -29,35 +29,14 @@ static char *put_str(char *p, struct str s) {
     return p + s.len;
 }
 
-static char *put_three(char *p, uint32_t n) {
-    p[0] = (char)('0' + n / 100);
-    p[1] = (char)('0' + n / 10 % 10);
-    p[2] = (char)('0' + n % 10);
-    return p + 3;
-}
-
-static char *put_u64(char *p, uint64_t n) {
-    if (n >= 1000) {
-        return put_three(put_u64(p, n / 1000), (uint32_t)(n % 1000));
-    }
-    if (n >= 100) {
-        return put_three(p, (uint32_t)n);
-    }
-    if (n >= 10) {
-        *p++ = (char)('0' + n / 10);
-    }
-    *p = (char)('0' + n % 10);
-    return p + 1;
-}
-
 /* In milliseconds. Nobody waits, mostly. */
 static char *put_us(char *p, uint64_t us) {
     if (us == 0) {
         return PUT(p, "0.000");
     }
-    p = put_u64(p, us / 1000);
+    p = u64_put(p, us / 1000);
     *p = '.';
-    return put_three(p + 1, (uint32_t)(us % 1000));
+    return three_put(p + 1, (uint32_t)(us % 1000));
 }
 
 /* --- What a client sent ------------------------------------------------------------------- */
@@ -186,14 +165,14 @@ uint32_t logline_put(char *line, struct logline_time *time, const struct exchang
     char *p = endpoint_put(line, &e->client);
     p = put_time(p, time, ring_wall_us(e->room->ring));
     p = put_request(p, request);
-    p = put_u64(PUT(p, "\" "), e->status != 0 ? e->status : 499u);
-    p = put_u64(PUT(p, " "), e->down->tx_bytes);
+    p = u64_put(PUT(p, "\" "), e->status != 0 ? e->status : 499u);
+    p = u64_put(PUT(p, " "), e->down->tx_bytes);
     p = put_field(p, request, FIELD_REFERER);
     p = put_field(p, request, FIELD_USER_AGENT);
     p = put_str(PUT(p, " backend="), backend);
     p = put_str(PUT(p, " server="), server);
     p = put_times(p, e);
-    p = put_u64(PUT(p, " tries="), e->lease.tries);
+    p = u64_put(PUT(p, " tries="), e->lease.tries);
     p = put_str(PUT(p, " close="), str_of(close_word(e->why)));
     p = put_str(PUT(p, " why="), str_of(refuse_word(e->refusal)));
     p = put_quoted(PUT(p, " id="), e->id.len > 0 ? e->id : STR("-"), REQUEST_MAX_BYTES);

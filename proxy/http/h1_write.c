@@ -48,10 +48,8 @@ static inline void pen_str(struct pen *pen, struct str s) {
 #define pen_text(pen, literal) pen_put(pen, literal, sizeof(literal) - 1)
 
 static void pen_u64(struct pen *pen, uint64_t value) {
-    char digits[20];
-    struct text text = text_on(digits, sizeof digits);
-    text_u64(&text, value);
-    pen_put(pen, digits, text.len);
+    char digits[U64_TEXT_MAX];
+    pen_put(pen, digits, (uint32_t)(u64_put(digits, value) - digits));
 }
 
 static void pen_field_in_pieces(struct pen *pen, struct str name, struct str value) {

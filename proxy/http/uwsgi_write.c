@@ -59,10 +59,8 @@ static void put_var(struct packet *packet, struct str name, struct str value) {
 }
 
 static void put_number(struct packet *packet, struct str name, uint64_t number) {
-    char digits[20];
-    struct text text = text_on(digits, sizeof digits);
-    text_u64(&text, number);
-    put_var(packet, name, (struct str){digits, text.len});
+    char digits[U64_TEXT_MAX];
+    put_var(packet, name, (struct str){digits, (uint32_t)(u64_put(digits, number) - digits)});
 }
 
 /* --- Paths -------------------------------------------------------------------------------- */

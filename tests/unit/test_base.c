@@ -1,4 +1,5 @@
 /* Pools, arenas, lists, strings and the tables of words. */
+#include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -135,6 +136,67 @@ static void text_is_bounded(void **state) {
     assert_memory_equal(memory, "1234/567", 8);
 }
 
+/* What u64_put writes, and not a byte more. */
+static void assert_number(uint64_t n, const char *want) {
+    char memory[U64_TEXT_MAX + 2], rest[U64_TEXT_MAX + 2];
+    memset(memory, '#', sizeof memory);
+    memset(rest, '#', sizeof rest);
+    size_t len = (size_t)(u64_put(memory + 1, n) - (memory + 1));
+    assert_int_equal(len, strlen(want));
+    assert_memory_equal(memory + 1, want, len);
+    assert_int_equal(memory[0], '#');
+    assert_memory_equal(memory + 1 + len, rest, sizeof memory - 1 - len);
+}
+
+static void numbers(void **state) {
+    (void)state;
+    assert_number(0, "0");
+    assert_number(9, "9");
+    assert_number(10, "10");
+    assert_number(99, "99");
+    assert_number(100, "100");
+    assert_number(999, "999");
+    assert_number(1000, "1000");
+    assert_number(4294967295, "4294967295");
+    assert_number(4294967296, "4294967296");
+    assert_number(UINT64_MAX, "18446744073709551615");
+    uint64_t power = 1;
+    for (uint32_t zeros = 0; zeros < U64_TEXT_MAX; zeros++, power *= 10) {
+        for (uint64_t n = power - 1; n <= power + 1; n++) {
+            char want[U64_TEXT_MAX + 1];
+            snprintf(want, sizeof want, "%" PRIu64, n);
+            assert_number(n, want);
+        }
+    }
+}
+
+static void three_digits(void **state) {
+    (void)state;
+    for (uint32_t n = 0; n < 1000; n++) {
+        char memory[] = "####", want[16];
+        assert_ptr_equal(three_put(memory, n), memory + 3);
+        snprintf(want, sizeof want, "%03u#", n);
+        assert_string_equal(memory, want);
+    }
+}
+
+/* With room for any number, with just enough, and with too little. */
+static void numbers_are_cut(void **state) {
+    (void)state;
+    for (uint32_t cap = 0; cap <= U64_TEXT_MAX + 3; cap++) {
+        char memory[U64_TEXT_MAX + 4];
+        memset(memory, '#', sizeof memory);
+        struct text text = text_on(memory, cap);
+        text_str(&text, STR("n="));
+        text_u64(&text, 1234567);
+        uint32_t len = cap < 9 ? cap : 9;
+        assert_int_equal(text.len, len);
+        assert_int_equal(text.cut, cap < 9);
+        assert_memory_equal(memory, "n=1234567", len);
+        assert_int_equal(memory[len], '#');
+    }
+}
+
 static void numbers_as_text(void **state) {
     (void)state;
     uint64_t value = 1;
@@ -198,6 +260,9 @@ int main(void) {
         cmocka_unit_test(pool_keeps_count), cmocka_unit_test(arena_gives_and_grows),
         cmocka_unit_test(list_in_order),    cmocka_unit_test(strings),
         cmocka_unit_test(comma_lists),      cmocka_unit_test(text_is_bounded),
+        cmocka_unit_test(numbers),
+        cmocka_unit_test(three_digits),
+        cmocka_unit_test(numbers_are_cut),
         cmocka_unit_test(numbers_as_text),
         cmocka_unit_test(tables_of_words),  cmocka_unit_test(hashes_with_a_secret),
     };
