@@ -217,15 +217,20 @@ static void wire_stop(struct wire *w) {
     }
 }
 
+/* A splice moves nothing more once one of its wires comes to an end. */
+static void wire_unsplice(struct wire *w) {
+    if (w->splice != NULL) {
+        splice_break(w->splice);
+    }
+}
+
 /* Every op gets its last completion, so an owner that was told may take its time. */
 void wire_lost(struct wire *w, enum close_reason why) {
     if (w->dead || w->state == WIRE_CLOSING) {
         return;
     }
     w->dead = true;
-    if (w->splice != NULL) {
-        splice_break(w->splice);
-    }
+    wire_unsplice(w);
     if (w->owner == NULL) {
         w->reset = w->reset || !wire_flushed(w);   /* a truncation must be seen */
         wire_shut(w, w->state == WIRE_ENDING ? (enum close_reason)w->why : why);
@@ -249,9 +254,7 @@ void wire_shut(struct wire *w, enum close_reason why) {
     ensure(w->state != WIRE_CLOSING);
     w->owner = NULL;
     w->dead = true;
-    if (w->splice != NULL) {
-        splice_break(w->splice);
-    }
+    wire_unsplice(w);
     w->state = WIRE_CLOSING;
     w->net->closing++;
     list_remove(&w->endings);
@@ -274,9 +277,7 @@ void wire_end(struct wire *w, enum close_reason why) {
         wire_shut(w, why);
         return;
     }
-    if (w->splice != NULL) {
-        splice_break(w->splice);
-    }
+    wire_unsplice(w);
     timer_cancel(w->net->ring, &w->stall);   /* of a plain one: the handshake's */
     w->owner = NULL;
     w->state = WIRE_ENDING;
