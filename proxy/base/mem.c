@@ -34,6 +34,9 @@ void *mem_zero(size_t size) {
 }
 
 void *mem_regrow(void *old, size_t size) {
+    if (old == NULL) {      /* most of OpenSSL's calls */
+        return counted(malloc(size ? size : 1));
+    }
     int64_t had = (int64_t)malloc_usable_size(old);
     void *p = realloc(old, size ? size : 1);
     if (p != NULL) {

@@ -207,8 +207,8 @@ static void pen_status_line(struct pen *pen, struct run *run, const struct head 
         run_add(run, pen, head->line.p, head->line.len + 2);
         return;
     }
-    char digits[4] = {(char)('0' + head->status / 100 % 10), (char)('0' + head->status / 10 % 10),
-                      (char)('0' + head->status % 10), ' '};
+    char digits[4] = {[3] = ' '};
+    (void)three_put(digits, head->status);
     pen_text(pen, "HTTP/1.1 ");
     pen_put(pen, digits, sizeof digits);
     pen_str(pen, head->reason.len > 0 ? head->reason : status_reason(head->status));

@@ -67,8 +67,8 @@ static void put(struct bufq *q, struct str s) {
 
 static void local_body(struct local_stream *st, uint16_t status, struct str reason) {
     struct bufq *rx = &st->stream.rx;
-    char digits[4] = {(char)('0' + status / 100), (char)('0' + status / 10 % 10),
-                      (char)('0' + status % 10), ' '};
+    char digits[4] = {[3] = ' '};
+    (void)three_put(digits, status);
     struct str number = {digits, sizeof digits};
     put(rx, STR("<!DOCTYPE html>\n<html lang=\"en\">\n<head><title>"));
     put(rx, number);
