@@ -3,6 +3,7 @@ from dataclasses import dataclass, replace
 
 PROXIES = ('gyre', 'nginx', 'haproxy')
 BOTH_MODES = ('gyre', 'gyre+stream', 'nginx', 'haproxy')
+LOGGED = ('gyre', 'gyre+log', 'nginx', 'nginx+log', 'haproxy', 'haproxy+log')
 FLOORS = ('relay', 'epoll')
 
 # figure: its unit, and what it is.
@@ -108,6 +109,15 @@ SHAKE = ('--kind', 'handshake')
 # Where a client has more to do than a proxy, no proxy is busy all of the time. To wake is a
 # hundredth of a handshake; of a connection it is more, but then who is busy least wakes most.
 CLIENT_BOUND = 0.5
+
+
+def send_tls(name, title, op_bytes):
+    """A client encrypts what a proxy decrypts, and sends a record at a time."""
+    return Row(name, title, ('gyre+stream', 'gyre', 'nginx+stream', 'nginx', 'haproxy'),
+               figure='gib', connections=16, tls=True, op_bytes=op_bytes, busy_min=CLIENT_BOUND,
+               load=('--send', str(op_bytes)), origin=('--takes', str(op_bytes)))
+
+
 MANY = (*beside((0.62, 0.53), (0.46, 0.38)), above('gyre', 'relay', 2.5, 1.5))
 
 ROWS = (
@@ -123,14 +133,19 @@ ROWS = (
         ratio('gyre+stream', 'nginx+stream', 0.95, 0.55),
         ratio('gyre+stream', 'haproxy', 0.70, 0.45), ratio('gyre+stream', 'relay', None, 1.0))),
 
-    tls('tls-1k', 'TLS 1.3, 1 KiB GET', KIB, quick=True,
+    tls('tls-1k', 'TLS 1.3, 1 KiB GET', KIB, peers=BOTH_MODES, quick=True,
         claims=beside((0.68, 0.60), (0.54, 0.54))),
+    tls('tls-8', 'TLS 1.3, 1 KiB GET, 8 connections', KIB, connections=8, busy_min=0.4),
+    tls('tls-512', 'TLS 1.3, 1 KiB GET, 512 connections', KIB, connections=512),
+    tls('tls-9000', 'TLS 1.3, 1 KiB GET, 9,000 connections', KIB, connections=9000),
     tls('tls-16k', 'TLS 1.3, 16 KiB GET', 16 * KIB, quick=True,
         claims=beside((0.72, 0.63), (0.62, 0.62))),
     Row('tls-1m', 'TLS 1.3, 1 MiB GET', ('gyre+stream', 'gyre', 'nginx+stream', 'haproxy'),
         figure='gib', connections=16, tls=True, op_bytes=MIB, origin=ANSWERS, quick=True,
         claims=(ratio('gyre+stream', 'nginx+stream', 1.0, 0.85),
                 ratio('gyre+stream', 'haproxy', 0.75, 0.62))),
+    send_tls('tls-send-64k', 'TLS 1.3, 64 KiB upload', 64 * KIB),
+    send_tls('tls-send-1m', 'TLS 1.3, 1 MiB upload', MIB),
     Row('full-p256', 'full handshake, P-256', tls=True, load=SHAKE, quick=True,
         busy_min=CLIENT_BOUND, claims=beside((1.0, 0.93), (0.88, None))),
     Row('full-rsa', 'full handshake', ('gyre+rsa', 'nginx+rsa', 'haproxy+rsa'), tls=True,
@@ -143,8 +158,9 @@ ROWS = (
     Row('connect-tls', 'a new connection per request, TLS, resumed', tls=True,
         load=('--kind', 'connect', '--resume')),
 
-    Row('log', '1 KiB GET', ('gyre', 'gyre+log', 'nginx', 'nginx+log', 'haproxy', 'haproxy+log'),
+    Row('log', '1 KiB GET', LOGGED,
         claims=(added('log', 1, 0, None), added('log', 0.5, None, 0))),
+    Row('log-tls', 'TLS 1.3, 1 KiB GET', LOGGED, tls=True),
     Row('message', '64 B WebSocket message, 1,000 tunnels', (*BOTH_MODES, *FLOORS),
         connections=1000, load=('--kind', 'message'), origin=('--message',), quick=True, claims=(
             *beside((0.97, 0.90), (0.80, None)), ratio('gyre', 'relay', None, 1.0))),
