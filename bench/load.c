@@ -2,7 +2,7 @@
  * counted is what the server's time on the CPU is divided by.
  *
  *   gyre-load --to ADDR [--kind KIND] [--tls] [--connections N] [--together N] [--sources N]
- *             [--ms N] [--path PATH] [--send N] [--resume] [--group NAME]
+ *             [--ms N] [--path PATH] [--first PATH] [--send N] [--resume] [--group NAME]
  *
  *   ask         requests on kept connections; --send: each with a body of so many bytes
  *   connect     a connection for each request, which the server closes
@@ -12,7 +12,8 @@
  * "ready" comes once every connection has done one of these, so that all stand, and are known to
  * the server. Then nothing happens until a line comes on stdin: the server's accounts are read
  * before it, and after the JSON object at the end, and nothing lies between but what is counted.
- * Keys are exchanged in the --group (P-256). Before "ready" so many are opened --together (256): no server's backlog is to overflow.
+ * Keys are exchanged in the --group (P-256). Before "ready" so many are opened --together (256): no
+ * server's backlog is to overflow. There --first is asked for, where --path is long under way.
  * Connections come from 127.0.0.11 and the --sources addresses behind it. */
 #include <errno.h>
 #include <getopt.h>
@@ -62,11 +63,16 @@ struct conn {
     struct answer answer;
 };
 
+struct request {
+    char *p;
+    size_t len;
+};
+
 static struct {
     struct addr to;
     enum kind kind;
     uint64_t connections, together, sources, ms, send;
-    const char *path, *group;
+    const char *path, *first, *group;
     bool tls, resume;
 } params = {.connections = 64, .together = 256, .sources = 16, .ms = 1000, .path = "/"};
 
@@ -76,8 +82,7 @@ static struct {
     SSL_CTX *context;
     enum phase phase;
     uint32_t primed, active;   /* active: neither closed nor at rest */
-    char *request;
-    size_t request_len;
+    struct request request, first;
     char message[MESSAGE_UP_BYTES];
     uint64_t done, errors, resumed;
 } load;
@@ -175,8 +180,9 @@ static void conn_did(struct conn *conn) {
 
 /* True once all of it is out. */
 static bool request_send(struct conn *conn) {
-    const char *p = conn->tunnel ? load.message : load.request;
-    size_t len = conn->tunnel ? sizeof load.message : load.request_len;
+    const struct request *request = load.phase == PHASE_PRIME ? &load.first : &load.request;
+    const char *p = conn->tunnel ? load.message : request->p;
+    size_t len = conn->tunnel ? sizeof load.message : request->len;
     while (conn->sent < len) {
         ssize_t res = conn_write(conn, p + conn->sent, len - conn->sent);
         if (res < 0) {
@@ -407,23 +413,23 @@ static void load_run(void) {
     fflush(stdout);
 }
 
-static void request_make(void) {
+static struct request request_new(const char *path) {
     char head[1024];
     const char *close = params.kind == KIND_CONNECT ? "Connection: close\r\n" : "";
     int len = params.kind == KIND_MESSAGE ? snprintf(head, sizeof head, MESSAGE_ASKED)
               : params.send == 0
                   ? snprintf(head, sizeof head, "GET %s HTTP/1.1\r\nHost: bench.test\r\n%s\r\n",
-                             params.path, close)
+                             path, close)
                   : snprintf(head, sizeof head,
                              "POST %s HTTP/1.1\r\nHost: bench.test\r\nContent-Length: %llu\r\n%s"
-                             "\r\n", params.path, (unsigned long long)params.send, close);
+                             "\r\n", path, (unsigned long long)params.send, close);
     ensure(len > 0 && (size_t)len < sizeof head);
-    load.request_len = (size_t)len + params.send;
-    load.request = malloc(load.request_len);
-    ensure(load.request != NULL);
-    memset(load.request, 'x', load.request_len);
-    memcpy(load.request, head, (size_t)len);
-    memcpy(load.message, "\x82\xc0mask", 6);   /* binary, whole, masked, 64 bytes */
+    struct request request = {.len = (size_t)len + params.send};
+    request.p = malloc(request.len);
+    ensure(request.p != NULL);
+    memset(request.p, 'x', request.len);
+    memcpy(request.p, head, (size_t)len);
+    return request;
 }
 
 static void load_init(void) {
@@ -441,7 +447,9 @@ static void load_init(void) {
                                        SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
         SSL_CTX_sess_set_new_cb(load.context, conn_ticket_came);
     }
-    request_make();
+    load.request = request_new(params.path);
+    load.first = request_new(params.first != NULL ? params.first : params.path);
+    memcpy(load.message, "\x82\xc0mask", 6);   /* binary, whole, masked, 64 bytes */
 }
 
 static void options_read(int argc, char **argv) {
@@ -453,6 +461,7 @@ static void options_read(int argc, char **argv) {
                                             {"sources", required_argument, NULL, 'o'},
                                             {"ms", required_argument, NULL, 'm'},
                                             {"path", required_argument, NULL, 'p'},
+                                            {"first", required_argument, NULL, 'f'},
                                             {"send", required_argument, NULL, 's'},
                                             {"resume", no_argument, NULL, 'r'},
                                             {"group", required_argument, NULL, 'x'},
@@ -473,6 +482,7 @@ static void options_read(int argc, char **argv) {
         case 'o': params.sources = client_number(optarg, 200); break;
         case 'm': params.ms = client_number(optarg, 3600000); break;
         case 'p': params.path = optarg; break;
+        case 'f': params.first = optarg; break;
         case 's': params.send = client_number(optarg, SEND_MAX); break;
         case 'r': params.resume = true; break;
         case 'x': params.group = optarg; break;
@@ -484,7 +494,7 @@ static void options_read(int argc, char **argv) {
         (params.kind == KIND_HANDSHAKE && !params.tls)) {
         log_error("usage: gyre-load --to ADDR [--kind ask|connect|handshake|message] [--tls] "
                   "[--connections N] [--together N] [--sources N] [--ms N] [--path PATH] "
-                  "[--send N] [--resume] [--group NAME]");
+                  "[--first PATH] [--send N] [--resume] [--group NAME]");
         exit(2);
     }
 }
@@ -507,6 +517,7 @@ int main(int argc, char **argv) {
     }
     SSL_CTX_free(load.context);
     free(load.conns);
-    free(load.request);
+    free(load.request.p);
+    free(load.first.p);
     return 0;
 }

@@ -109,10 +109,10 @@ def capacity(row, stage, args):
 
 
 def begin_beside(row, peer, args):
-    """What goes on beside those whose latency is measured; None: nothing. A storm has what the proxy
-    leaves of its core: on the clients' it would have nothing, and that for a while, as they are ahead
-    of it. Downloads are of 64 MiB (stands.BIG_BYTES), one after the other, so that they end with the
-    measurement."""
+    """What goes on beside those whose latency is measured; None: nothing. A storm has what the
+    proxy leaves of its core: on the clients' it would have nothing, and that for a while, as they
+    are ahead of it. Downloads are of 1 GiB (stands.BIG_BYTES), one after the other on each
+    connection, until the measurement ends."""
     limit = int(args.seconds) + 120
     if row.beside == 'storm':
         tool = rig.Tool('mob', ['--to', peer.address(True), '--kind', 'handshake', '--connections',
@@ -123,7 +123,7 @@ def begin_beside(row, peer, args):
             raise Broken('there is no storm')
     elif row.beside == 'download':
         tool = loader(row, peer, args, limit * 1000, ('--connections', str(DOWNLOADS), '--path',
-                                                      '/big'))
+                                                      '/big', '--first', '/'))
         tool.go()
     elif row.beside == 'idle':
         tool = loader(row, peer, args, 0, ('--connections', str(IDLE_CONNECTIONS)))

@@ -3,8 +3,9 @@
  *
  *   gyre-origin --bind ADDR [--bytes N] [--takes N] [--message | --mute]
  *
- * --bytes: of the answer's body (1024). --takes: of a body that each request has, answered behind
- * it (0). --message: a WebSocket for every head, and a message for every message of gyre-load.
+ * --bytes: of the answer's body (1024); a long one is the same bytes again and again, and takes
+ * no more memory than a short one. --takes: of a body that each request has, answered behind it
+ * (0). --message: a WebSocket for every head, and a message for every message of gyre-load.
  * --mute: takes all that comes and never answers, as an app that waits for the rest of a body. */
 #include <getopt.h>
 #include <stdlib.h>
@@ -15,13 +16,16 @@
 #include "bench/stage.h"
 
 #define HEAD_MAX 256u
-#define BODY_MAX (64u * 1024u * 1024u)
+#define BLOCK_BYTES (1024u * 1024u)      /* bodies up to this leave with their head, in one send */
+#define BODY_MAX (1ull << 40)
 
 struct origin {
     struct stage stage;
     bool mute, messages;
     uint64_t takes;
     struct seg *answer;      /* shared by all who get it: sends never change it */
+    struct seg *block;       /* what the rest of a long answer is made of */
+    uint64_t rest;           /* of an answer's body, behind what is in answer */
     struct seg *message;
     struct pool clients;
     struct list_node live;
@@ -33,6 +37,8 @@ struct client {
     unsigned matched;        /* bytes of the CR LF CR LF that ends a head */
     bool tunnel;
     uint64_t body_left;      /* of a request; or, in a tunnel, of a message */
+    unsigned owed;           /* long answers that have not begun */
+    uint64_t rest;           /* of the one that has */
     struct task turn;
     struct list_node live;
 };
@@ -85,6 +91,10 @@ static void client_took(struct client *client, const uint8_t *p, uint32_t len) {
     unsigned answers = origin->mute     ? 0
                        : client->tunnel ? client_messages(client, len)
                                         : client_count(client, p, len);
+    if (origin->rest > 0) {
+        client->owed += answers;
+        return;
+    }
     struct seg *answer = client->tunnel ? origin->message : origin->answer;
     for (unsigned i = 0; i < answers; i++) {
         bufq_push(wire_tx(client->wire), answer, 0, answer->used);
@@ -92,6 +102,27 @@ static void client_took(struct client *client, const uint8_t *p, uint32_t len) {
     if (origin->messages && !client->tunnel && answers > 0) {
         client->tunnel = true;   /* gyre-load says nothing more before it has the 101 */
         client->body_left = MESSAGE_UP_BYTES;
+    }
+}
+
+static bool client_owes(const struct client *client) {
+    return client->owed > 0 || client->rest > 0;
+}
+
+/* Long answers, as far as there is room: the rest waits here, where it takes none. */
+static void client_pay(struct client *client) {
+    struct origin *origin = client->origin;
+    while (client_owes(client) && wire_room(client->wire) > 0) {
+        if (client->rest == 0) {
+            client->owed--;
+            client->rest = origin->rest;
+            bufq_push(wire_tx(client->wire), origin->answer, 0, origin->answer->used);
+        } else {
+            uint32_t part = client->rest < BLOCK_BYTES ? (uint32_t)client->rest : BLOCK_BYTES;
+            client->rest -= part;
+            bufq_push(wire_tx(client->wire), origin->block, 0, part);
+        }
+        wire_push(client->wire);
     }
 }
 
@@ -113,8 +144,9 @@ static void client_run(struct task *task) {
         bufq_drop(&wire->rx, len);
         wire_push(wire);
     }
+    client_pay(client);
     wire_pull(wire);
-    if (wire->eof && wire->rx.bytes == 0) {
+    if (wire->eof && wire->rx.bytes == 0 && !client_owes(client)) {
         wire_end(wire, CLOSE_CLIENT_EOF);
         client_free(client);
     }
@@ -145,13 +177,15 @@ static void origin_ended(struct stage *stage) {
 }
 
 /* With what origins send: a proxy is to have no work that it would not have (RFC 9110 6.6.1). */
-static struct seg *answer_new(uint32_t bytes) {
-    struct seg *answer = seg_new_sized(HEAD_MAX + bytes);
+static struct seg *answer_new(uint64_t bytes) {
+    uint32_t whole = bytes <= BLOCK_BYTES ? (uint32_t)bytes : BLOCK_BYTES;
+    struct seg *answer = seg_new_sized(HEAD_MAX + whole);
     struct text head = text_on((char *)answer->data, HEAD_MAX);
     text_fmt(&head, "HTTP/1.1 200 OK\r\nServer: origin\r\nDate: Thu, 01 Jan 2026 00:00:00 GMT\r\n"
-             "Content-Type: text/plain\r\nContent-Length: %u\r\n\r\n", bytes);
-    memset(answer->data + head.len, 'x', bytes);
-    answer->used = head.len + bytes;
+             "Content-Type: text/plain\r\nContent-Length: %llu\r\n\r\n",
+             (unsigned long long)bytes);
+    memset(answer->data + head.len, 'x', whole);
+    answer->used = head.len + whole;
     return answer;
 }
 
@@ -186,7 +220,12 @@ static void options_read(struct origin *origin, struct addr *bind, int argc, cha
         exit(2);
     }
     origin->answer = origin->messages ? seg_of(MESSAGE_ACCEPTED, sizeof MESSAGE_ACCEPTED - 1)
-                                      : answer_new((uint32_t)bytes);
+                                      : answer_new(bytes);
+    if (!origin->messages && bytes > BLOCK_BYTES) {
+        origin->rest = bytes - BLOCK_BYTES;
+        origin->block = seg_new_sized(BLOCK_BYTES);
+        memset(origin->block->data, 'x', BLOCK_BYTES);
+    }
 }
 
 int main(int argc, char **argv) {
@@ -202,6 +241,9 @@ int main(int argc, char **argv) {
     pool_fini(&origin.clients);
     stage_fini(&origin.stage);
     seg_unref(origin.answer);
+    if (origin.block != NULL) {
+        seg_unref(origin.block);
+    }
     seg_unref(origin.message);
     return 0;
 }

@@ -192,7 +192,7 @@ ROWS = (
         quick=True, claims=(to_better('gyre', 1.0, 0.7),)),
     Row('late-storm', 'p99.9 over TLS, in a storm of handshakes', how='latency', figure='p999',
         tls=True, beside='storm', claims=(to_better('gyre', 1.0, 0.7),)),
-    Row('late-download', 'p99.9 beside four endless downloads', how='latency',
+    Row('late-download', 'p99.9 beside four 1 GiB downloads', how='latency',
         figure='p999', beside='download', claims=(to_better('gyre', 1.0, 0.7),)),
     Row('late-idle', 'p99.9 beside 9,000 idle connections', how='latency', figure='p999',
         beside='idle', claims=(to_better('gyre', 1.0, 0.7),)),

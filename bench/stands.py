@@ -13,7 +13,7 @@ from rig import fail
 ORIGIN_PORT, BIG_PORT = 19101, 19106
 PEER_PORT = 19110           # each has two: plain, and TLS behind it
 PEERS_MAX = 10
-BIG_BYTES = 64 << 20
+BIG_BYTES = 1 << 30
 FRESH_CONNECTIONS = 2000
 DESCRIPTORS = 19000         # that a proxy needs for 9,000 clients and their servers
 
