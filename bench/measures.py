@@ -10,8 +10,10 @@ LATE_P99_US_MAX = 250   # of the asking client: beyond these, and SHARE of the f
 AWAY_US_MAX = 3000      # client that is measured
 SHARE = 0.05
 CAPACITY_SHARE = 0.70
-STEADY_CONNECTIONS, STEADY_WARMUP_MS = 64, 300
+STEADY_WARMUP_MS = 300
 IDLE_CONNECTIONS, DOWNLOADS, STORM_CONNECTIONS = 9000, 4, 64
+LOAD_TOGETHER = 256     # that gyre-load has asking before it is ready
+OWN_DESCRIPTORS = 100   # more than a proxy has without any connection
 READY_S, RESULT_S = 90, 30      # what a generator may take beside its time
 
 
@@ -139,7 +141,7 @@ def measure_latency(row, stage, peer, args):
     softirqs, seconds = rig.softirq_pids(), max(1, round(args.seconds))
     beside = begin_beside(row, peer, args)
     argv = ['--to', peer.address(row.tls), '--rate', str(stage.rate), '--connections',
-            str(STEADY_CONNECTIONS), '--seconds', str(seconds), '--warmup-ms',
+            str(row.connections), '--seconds', str(seconds), '--warmup-ms',
             str(STEADY_WARMUP_MS), *(['--tls'] if row.tls else [])]
     steady = rig.Tool('steady', argv, args.bench, ahead=True)
     try:
@@ -152,7 +154,7 @@ def measure_latency(row, stage, peer, args):
         steady.end()
         if beside:
             beside.end()
-        settle(peer)
+        settle(peer, row)
     if found is None:
         raise Broken('the asking client has no result')
     one = {'figure': found['p999_us'], 'steady': found, 'capacity': stage.capacity, **taken}
@@ -167,10 +169,12 @@ def measure_latency(row, stage, peer, args):
     return one, reasons
 
 
-def settle(peer):
-    """Waits until a proxy has let go of its clients, so that the next round is its own."""
+def settle(peer, row):
+    """Waits until a proxy has let go of its clients, so that the next round is its own. What it
+    keeps to the origin stays: as many as have asked at once."""
+    kept = max(LOAD_TOGETHER, row.connections)
     for _ in range(300):
-        if rig.descriptors(peer.process.pid) < 500:
+        if rig.descriptors(peer.process.pid) < kept + OWN_DESCRIPTORS:
             return
         time.sleep(0.02)
 

@@ -104,6 +104,10 @@ def tls(name, title, size, **more):
     return Row(name, title, tls=True, origin=('--bytes', str(size)), **more)
 
 
+def late(name, what, **more):
+    return Row(name, f'p99.9 of {what}', how='latency', figure='p999', **more)
+
+
 ANSWERS = ('--bytes', str(MIB))
 SHAKE = ('--kind', 'handshake')
 # Where a client has more to do than a proxy, no proxy is busy all of the time. To wake is a
@@ -196,6 +200,10 @@ ROWS = (
         figure='p999', beside='download', claims=(to_better('gyre', 1.0, 0.7),)),
     Row('late-idle', 'p99.9 beside 9,000 idle connections', how='latency', figure='p999',
         beside='idle', claims=(to_better('gyre', 1.0, 0.7),)),
+    late('late-16k', '16 KiB GET', origin=('--bytes', str(16 * KIB))),
+    late('late-tls', 'TLS 1.3, 1 KiB GET', tls=True),
+    late('late-log', '1 KiB GET', peers=tuple(f'{peer}+log' for peer in PROXIES)),
+    late('late-512', '1 KiB GET, 512 connections', connections=512),
 )
 
 
