@@ -34,11 +34,11 @@ def loader(row, peer, args, ms, more=None):
     return tool
 
 
-def loaded(row, peer, args, softirqs, ms):
+def loaded(row, stage, peer, args, softirqs, ms):
     """What gyre-load counted, and what that took."""
     tool = loader(row, peer, args, ms)
     try:
-        accounts = rig.Accounts(peer.process.pid, softirqs)
+        accounts = rig.Accounts(peer.process.pid, softirqs, peer.cores, ours(stage, peer, tool))
         tool.go()
         result = tool.result(ms / 1000 + RESULT_S)
         taken = accounts.taken()
@@ -49,12 +49,18 @@ def loaded(row, peer, args, softirqs, ms):
     return {'load': result, **taken, 'per_s': result['done'] / result['seconds']}
 
 
+def ours(stage, peer, tool):
+    """Who is to be there beside the proxy: clients and origin, where it has their core too."""
+    shares = rig.CLIENT_CORE in peer.cores
+    return [process.pid for process in (tool.process, *stage.servers)] if shares else []
+
+
 def measure_load(row, stage, peer, args):
     """A fresh proxy is asked before it counts: its connections to the origin are kept ones then, as
     those of a proxy are that has run for a while."""
     if stage.fresh:
-        loaded(row, peer, args, [], int(args.seconds * 1000))
-    one = loaded(row, peer, args, rig.softirq_pids(peer.cores), int(args.seconds * 1000))
+        loaded(row, stage, peer, args, [], int(args.seconds * 1000))
+    one = loaded(row, stage, peer, args, rig.softirq_pids(peer.cores), int(args.seconds * 1000))
     cpu_s, done = one['proxy_s'] + one['softirq_s'], one['load']['done']
     one['figure'] = (cpu_s * rows.GIB / (done * row.op_bytes) if row.figure == 'gib' else
                      cpu_s * 1e6 / done)
@@ -64,11 +70,11 @@ def measure_load(row, stage, peer, args):
     if 'two' in stands.variants(peer.name):
         most, second, *_ = *one['threads_s'], 0, 0
         one['imbalance'] = most / max(second, 0.001)
-        return one, reasons
-    if one['busy'] < row.busy_min:
+    elif one['busy'] < row.busy_min:    # two share their cores with those who keep them busy
         reasons.append(f'proxy busy for {one["busy"]:.0%} only')
     if one['foreign'] > FOREIGN_MAX:
-        reasons.append(f'others had {one["foreign"]:.0%} of its core')
+        words = 'its core' if len(peer.cores) == 1 else 'both cores'
+        reasons.append(f'others had {one["foreign"]:.0%} of {words}')
     return one, reasons
 
 
@@ -105,7 +111,7 @@ def capacity(row, stage, args):
     makes it less."""
     found = {}
     for peer in [*stage.peers.values()] * 2:
-        one = loaded(row, peer, args, rig.softirq_pids(), int(args.seconds * 500))
+        one = loaded(row, stage, peer, args, rig.softirq_pids(), int(args.seconds * 500))
         found[peer.name] = max(one['per_s'], found.get(peer.name, 0))
     return found
 

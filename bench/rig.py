@@ -3,6 +3,7 @@ import atexit
 import ctypes
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -212,26 +213,44 @@ def core_busy_ns(core=PROXY_CORE):
     return 0
 
 
+def children_ns():
+    """Time on the CPU of all our children that have ended, over all of their lives."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return round((used.ru_utime + used.ru_stime) * 1e9)
+
+
 class Accounts:
-    """What a proxy, the kernel for it, and others took of its core since this was made."""
-    def __init__(self, pid, softirqs, core=PROXY_CORE):
-        self.pids, self.softirqs, self.core = family(pid), softirqs, core
+    """What a proxy, the kernel for it, and others took of its cores since this was made. own:
+    processes of ours that share these cores, and are no others; they may end meanwhile."""
+    def __init__(self, pid, softirqs, cores=(PROXY_CORE,), own=()):
+        self.pids, self.softirqs, self.cores, self.own = family(pid), softirqs, cores, own
         self.before = self.now()
+
+    def own_ns(self):
+        """Whoever ends goes over to the children that have."""
+        alive = [pid for pid in self.own if os.path.exists(f'/proc/{pid}/task')]
+        return children_ns() + sum(sum(threads_ns(pid).values()) for pid in alive)
 
     def now(self):
         threads = {}
         for pid in self.pids:
             threads.update(threads_ns(pid))
         soft = sum(sum(threads_ns(pid).values()) for pid in self.softirqs)
-        return time.monotonic_ns(), threads, soft, core_busy_ns(self.core)
+        own = self.own_ns() if self.own else 0
+        return (time.monotonic_ns(), threads, soft, own,
+                sum(core_busy_ns(core) for core in self.cores))
 
     def taken(self):
-        (began, had, soft, core), (ended, has, soft_now, core_now) = self.before, self.now()
-        wall, soft, core = ended - began, soft_now - soft, core_now - core
+        """busy, foreign: of the time that its cores had."""
+        (began, had, *before), (ended, has, *now) = self.before, self.now()
+        soft, own, core = (after - so_far for so_far, after in zip(before, now))
+        wall = ended - began
+        time_of_cores = wall * len(self.cores)
         each = [ns - had.get(thread, 0) for thread, ns in has.items()]
         proxy = sum(each)
         return {'wall_s': wall / 1e9, 'proxy_s': proxy / 1e9, 'softirq_s': soft / 1e9,
-                'busy': (proxy + soft) / wall, 'foreign': max(0, core - proxy - soft) / wall,
+                'busy': (proxy + soft) / time_of_cores,
+                'foreign': max(0, core - proxy - soft - own) / time_of_cores,
                 'threads_s': sorted((ns / 1e9 for ns in each if ns > 0), reverse=True)}
 
 

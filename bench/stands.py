@@ -119,7 +119,7 @@ class Peer:
 class Stage:
     """What stands while a row is measured; end() it."""
     def __init__(self, row, args, fresh=False):
-        self.args, self.processes = args, []
+        self.args, self.processes, self.servers = args, [], []
         self.capacity, self.rate = None, 0      # for latency: what each comes to, and what is asked
         self.peers = {name: Peer(name, nth, row.kind) for nth, name in enumerate(row.peers)}
         self.ahead = row.how == 'latency'       # what else the machine does is not to be measured
@@ -140,8 +140,9 @@ class Stage:
         if any('unix' in variants(peer) for peer in row.peers):
             wanted['unix:origin.sock'] = os.path.join(folder, 'origin.sock')
         for nth, (bind, where) in enumerate(wanted.items()):
-            self.start(f'origin{nth}', [tool, '--bind', bind, *row.origin], where, folder,
-                       core=rig.CLIENT_CORE, ahead=self.ahead)
+            self.servers.append(
+                self.start(f'origin{nth}', [tool, '--bind', bind, *row.origin], where, folder,
+                           core=rig.CLIENT_CORE, ahead=self.ahead))
         if row.beside == 'download':
             self.start('big', [tool, '--bind', f'127.0.0.1:{BIG_PORT}', '--bytes', str(BIG_BYTES)],
                        BIG_PORT, folder, core=rig.CLIENT_CORE)
