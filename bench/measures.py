@@ -1,6 +1,7 @@
 """What a round of bench/run measures of one proxy: a function for each kind of row."""
 import time
 
+import kernel_memory
 import rig
 import rows
 import stands
@@ -84,23 +85,21 @@ def measure_memory(row, stage, peer, args):
     """One connection first, and then few at a time: what a proxy does once for all is no
     connection's, nor what it takes while many of them are busy."""
     pid, result = peer.process.pid, None
-    with rig.KernelAccount(pid) as kernel:
-        first = loader(row, peer, args, 0, (*row.load, '--connections', '1'))
-        try:
-            before, kernel_before = rig.pss_bytes(pid), kernel.bytes()
-            tool = loader(row, peer, args, 0, (*row.load, '--together', '8'))
-            held, kernel_held = rig.pss_bytes(pid), kernel.bytes()
-            tool.go()
-            result = tool.result(RESULT_S)
-            tool.end()
-        finally:
-            first.end()
+    first = loader(row, peer, args, 0, (*row.load, '--connections', '1'))
+    try:
+        before, kernel_before = rig.pss_bytes(pid), kernel_memory.caches()
+        tool = loader(row, peer, args, 0, (*row.load, '--together', '8'))
+        held, kernel_held = rig.pss_bytes(pid), kernel_memory.caches()
+        tool.go()
+        result = tool.result(RESULT_S)
+        tool.end()
+    finally:
+        first.end()
     if result is None:
         raise Broken('gyre-load has no result')
     one = {'figure': (held - before) / row.connections, 'pss_before': before, 'pss_held': held,
-           'load': result}
-    if kernel_before is not None and kernel_held is not None:
-        one['kernel'] = (kernel_held - kernel_before) / row.connections
+           'load': result,
+           **kernel_memory.per_connection(kernel_before, kernel_held, row.connections)}
     return one, [f'{result["errors"]} connections were lost'] if result['errors'] else []
 
 

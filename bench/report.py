@@ -13,7 +13,7 @@ def tell(row, one):
     unit = rows.FIGURES[row.figure][0]
     more = f'   {one["per_s"]:9.0f}/s   busy {one["busy"]:4.0%}' if 'per_s' in one else ''
     if 'kernel' in one:
-        more = f'   kernel {one["kernel"]:,.0f} B'
+        more = f'   kernel {one["kernel"]:,.0f} B in {one["sockets"]} sockets'
     if 'steady' in one:
         s = one['steady']
         more = (f'   p50 {s["p50_us"]:6} p99 {s["p99_us"]:6} us at {s["rate"]}/s   late p99 '
@@ -71,7 +71,9 @@ def cell_latency(row, one):
 
 
 def cell_kernel(row, one):
-    return f'{one["kernel"]["median"]:,.0f}' if 'kernel' in one else 'not told'
+    if 'kernel' not in one:
+        return 'not told'
+    return f'{one["kernel"]["median"]:,.0f} in {one["sockets"]["median"]} sockets'
 
 
 def cell_balance(row, one):
@@ -112,8 +114,9 @@ def tables(chosen, found):
     for figure, (unit, words) in rows.FIGURES.items():
         lines += table(chosen, found, f'{words[0].upper()}{words[1:]}, {unit} (least–most)',
                        cell_figure, lambda row, figure=figure: row.figure == figure)
-    lines += table(chosen, found, 'Kernel memory per connection, towards the server too, B',
-                   cell_kernel, lambda row: row.how == 'memory')
+    lines += table(chosen, found,
+                   'Kernel memory per connection, B, of all sockets that belong to it: the '
+                   'proxy\'s, the client\'s, and a tunnel\'s to and of the origin', cell_kernel, lambda row: row.how == 'memory')
     lines += table(chosen, found, 'Requests a second (clients and origin share the other core)',
                    cell_rate, lambda row: row.how == 'load')
     lines += table(chosen, found, 'Latency at a fixed rate, p50 / p99 / p99.9 in µs', cell_latency,

@@ -263,58 +263,5 @@ def pss_bytes(pid):
     return total
 
 
-class KernelAccount:
-    """Kernel memory of a process, by a control group of its own as long as this is entered. Where
-    there is none to have, bytes() is None."""
-    def __init__(self, pid):
-        self.pid, self.folder, self.parent = pid, None, None
-        with open('/proc/self/cgroup') as f:
-            for line in f:
-                _, controllers, path = line.rstrip('\n').split(':', 2)
-                if controllers == 'memory':
-                    self.parent = f'/sys/fs/cgroup/memory{path}'
-                elif not controllers and self.parent is None:
-                    self.parent = f'/sys/fs/cgroup{path}'
-
-    def __enter__(self):
-        folder = f'{self.parent}/gyre-bench-{os.getpid()}'
-        try:
-            os.mkdir(folder)
-            self.folder = folder
-            self.move(folder)
-        except (OSError, TypeError):
-            self.__exit__()
-        return self
-
-    def move(self, folder):
-        for one in family(self.pid):
-            with open(f'{folder}/cgroup.procs', 'w') as f:
-                f.write(str(one))
-
-    def bytes(self):
-        if self.folder is None:
-            return None
-        try:
-            with open(f'{self.folder}/memory.kmem.usage_in_bytes') as f:     # version 1
-                return int(f.read())
-        except FileNotFoundError:
-            pass
-        try:
-            with open(f'{self.folder}/memory.stat') as f:                    # version 2
-                told = dict(line.split() for line in f)
-                return int(told['kernel']) + int(told['sock'])
-        except (FileNotFoundError, KeyError):
-            return None
-
-    def __exit__(self, *_):
-        if self.folder:
-            try:
-                self.move(self.parent)
-                os.rmdir(self.folder)
-            except OSError:
-                pass    # the process has ended; an empty group that is left does no harm
-            self.folder = None
-
-
 def descriptors(pid):
     return sum(len(os.listdir(f'/proc/{one}/fd')) for one in family(pid))
