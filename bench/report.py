@@ -135,6 +135,9 @@ def markdown(chosen, found, about, configs):
     lines += ['', *head('', 'version', 'program', 'TLS library')]
     lines += [line(stands.PROGRAMS[name], one['version'], f'`{one["path"]}`',
                    f'`{one["libssl"]}`') for name, one in about['versions'].items()]
+    b = about['built']
+    lines += ['', f'gyre is built with {b["compiler"]}, `{b["flags"]}`, and runs with ' + ', '.join(
+        f'{name} {one["version"]} (`{one["path"]}`)' for name, one in b['libraries'].items()) + '.']
     if len({one['libssl'] for one in about['versions'].values()}) > 1:
         lines += ['', '**Not all run with the same TLS library.**']
     lines += ['', tables(chosen, found), '',

@@ -1,6 +1,7 @@
 """Who is measured by bench/run, and before what: proxies with configurations of their own for each
 row, the relays that are the floor, and the origin behind them."""
 import contextlib
+import json
 import os
 import pwd
 import re
@@ -247,6 +248,26 @@ def versions(build):
     if commit.returncode == 0:
         found['gyre']['version'] += f' ({commit.stdout.strip()})'
     return found
+
+
+def built(build):
+    """The compiler and the flags of gyre, without warnings and names; and what it is linked with
+    beside the TLS library, under the versions that it was built against."""
+    with open(os.path.join(build, 'compile_commands.json')) as f:
+        command = next(one['command'] for one in json.load(f)
+                       if one['file'] == os.path.join(rig.ROOT, 'proxy', 'main.c'))
+    with open(os.path.join(build, 'CMakeCache.txt')) as f:
+        cache = dict(re.findall(r'^(\w+):\w+=(.*)$', f.read(), re.MULTILINE))
+    flags = re.findall(r'(?<= )-(?:[Ofgm]|std=|U|D_FORTIFY)\S*', command)
+    linked = output('ldd', os.path.join(build, 'gyre'))
+    libraries = {}
+    for name in ('liburing', 'libllhttp'):
+        path = re.search(rf'{name}\S* => (\S+)', linked)
+        libraries[name] = {'version': cache.get(f'{name.removeprefix("lib").upper()}_VERSION', '?'),
+                           'path': os.path.realpath(path[1]) if path else 'its own'}
+    return {'compiler': output(cache['CMAKE_C_COMPILER'], '--version').partition('\n')[0],
+            'flags': ' '.join(flag for flag in flags if not flag.startswith('-ffile-prefix')),
+            'libraries': libraries}
 
 
 def machine():
