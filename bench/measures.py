@@ -7,6 +7,7 @@ import rows
 import stands
 
 FOREIGN_MAX = 0.05      # of a round, on the proxy's core, in anything else
+WAITED_MAX = 0.02       # of a round, by a proxy that runs ahead of all others
 LATE_P99_US_MAX = 250   # of the asking client: beyond these, and SHARE of the figure, it is the
 AWAY_US_MAX = 3000      # client that is measured
 SHARE = 0.05
@@ -169,7 +170,13 @@ def measure_latency(row, stage, peer, args):
                               ('away_max_us', AWAY_US_MAX, 'was away itself, for')):
         if found[name] > max(most, SHARE * found['p999_us']):
             reasons.append(f'the client {words} {found[name]} us')
-    if one['foreign'] > FOREIGN_MAX and not rig.is_ahead(peer.process.pid):
+    if rig.is_ahead(peer.process.pid):
+        # Others have what it leaves, and some of a core that it leaves nothing of. It waits for the
+        # kernel's own threads too, which do its work: only what others had as well was theirs.
+        waited = min(one['waited'], one['foreign'])
+        if waited > WAITED_MAX:
+            reasons.append(f'proxy waited for others, {waited:.0%} of the time')
+    elif one['foreign'] > FOREIGN_MAX:
         reasons.append(f'others had {one["foreign"]:.0%} of its core')
     return one, reasons
 

@@ -187,6 +187,15 @@ def threads_ns(pid):
     return found
 
 
+def waited_ns(pid):
+    """Time that the threads of a process were ready to run, and others had their core."""
+    total = 0
+    for thread in os.listdir(f'/proc/{pid}/task'):
+        with open(f'/proc/{pid}/task/{thread}/schedstat') as f:
+            total += int(f.read().split()[1])
+    return total
+
+
 def softirq_pids(cores=(PROXY_CORE,)):
     """The threads that the kernel has for the network's work; a container has none of them."""
     wanted, found = {f'ksoftirqd/{core}' for core in cores}, []
@@ -237,19 +246,21 @@ class Accounts:
             threads.update(threads_ns(pid))
         soft = sum(sum(threads_ns(pid).values()) for pid in self.softirqs)
         own = self.own_ns() if self.own else 0
-        return (time.monotonic_ns(), threads, soft, own,
+        waited = sum(waited_ns(pid) for pid in self.pids)
+        return (time.monotonic_ns(), threads, soft, own, waited,
                 sum(core_busy_ns(core) for core in self.cores))
 
     def taken(self):
-        """busy, foreign: of the time that its cores had."""
+        """busy, foreign: of the time that its cores had. waited: of the time that passed."""
         (began, had, *before), (ended, has, *now) = self.before, self.now()
-        soft, own, core = (after - so_far for so_far, after in zip(before, now))
+        soft, own, waited, core = (after - so_far for so_far, after in zip(before, now))
         wall = ended - began
         time_of_cores = wall * len(self.cores)
         each = [ns - had.get(thread, 0) for thread, ns in has.items()]
         proxy = sum(each)
         return {'wall_s': wall / 1e9, 'proxy_s': proxy / 1e9, 'softirq_s': soft / 1e9,
                 'busy': (proxy + soft) / time_of_cores,
+                'waited': waited / wall,
                 'foreign': max(0, core - proxy - soft - own) / time_of_cores,
                 'threads_s': sorted((ns / 1e9 for ns in each if ns > 0), reverse=True)}
 
