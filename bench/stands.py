@@ -124,6 +124,8 @@ class Stage:
         self.capacity, self.rate = None, 0      # for latency: what each comes to, and what is asked
         self.peers = {name: Peer(name, nth, row.kind) for nth, name in enumerate(row.peers)}
         self.ahead = row.how == 'latency'       # what else the machine does is not to be measured
+        # Who takes all of a core at real-time priority is stopped for 50 ms of each second.
+        self.proxy_ahead = self.ahead and row.beside != 'download'
         self.fresh = fresh or row.how == 'memory' or row.connections > FRESH_CONNECTIONS
         self.origins(row)
         for peer in () if self.fresh else self.peers.values():
@@ -162,7 +164,7 @@ class Stage:
         argv = command(peer, folder, self.args)
         peer.config = told(peer, argv)
         peer.process = self.start(peer.name, argv, peer.port, folder, core=peer.cores,
-                                  ahead=self.ahead, environment=environment)
+                                  ahead=self.proxy_ahead, environment=environment)
 
     @contextlib.contextmanager
     def peer(self, peer):

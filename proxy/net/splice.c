@@ -6,11 +6,9 @@
 
 #include "net/net_priv.h"
 
-/* What one pipe holds, and so the most that one call moves. */
+/* What one pipe holds: more than is moved at one go, as what comes in small pieces takes up more of
+ * it. */
 #define PIPE_BYTES (256u * 1024u)
-/* Moved at one go; then others have their turn. */
-#define TURN_BYTES (512u * 1024u)
-
 /* --- Pipes -------------------------------------------------------------------------------- */
 
 static void pipe_close(struct net *net, const int fds[2]) {
@@ -221,16 +219,16 @@ static void splice_done(struct splice *s) {
 
 static void splice_run(struct task *task) {
     struct splice *s = container_of(task, struct splice, task);
-    uint64_t begun = s->taken;
+    uint64_t begun = s->given;
     while (s->left > 0 || s->piped > 0) {
         if (s->piped > 0) {
             if (!give(s)) {
                 return;
             }
-        } else if (s->taken - begun >= TURN_BYTES) {
+        } else if (s->given - begun >= SPLICE_TURN_BYTES) {
             task_yield(s->net->ring, &s->task);
             return;
-        } else if (!take(s, PIPE_BYTES)) {
+        } else if (!take(s, SPLICE_TURN_BYTES - (uint32_t)(s->given - begun))) {
             return;
         }
     }
@@ -262,6 +260,7 @@ struct splice *splice_hold(struct wire *from, struct wire *to, struct task *owne
         return NULL;
     }
     task_init(&s->task, splice_run);
+    s->task.lane = TASK_BULK;
     from->splice = to->splice = s;
     from->held = true;
     op_cancel(net->ring, &from->op_rx);

@@ -124,9 +124,10 @@ static inline bool timer_armed(const struct timer *t) {
 }
 
 /* --- Tasks: what runs in a turn, after completions and timers ----------------------------- */
-/* Handshakes stand in a list of their own: a few run in a turn, and none in one that had live tasks
- * to run, but for each fifth such turn in a row. */
-enum task_lane { TASK_LIVE, TASK_HANDSHAKE };
+/* What takes long stands in lists of its own. Handshakes: a few run in a turn, and none in one that
+ * had live tasks to run, but for each fifth such turn in a row. Bulk, which moves large bodies a
+ * piece at a time: one piece in a turn, behind what live tasks had to do. */
+enum task_lane { TASK_LIVE, TASK_HANDSHAKE, TASK_BULK, TASK_LANES };
 struct task {
     void (*run)(struct task *);
     struct list_node ready;

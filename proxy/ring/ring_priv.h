@@ -25,11 +25,11 @@ void timer_wheel_run(struct timer_wheel *, uint64_t now_ms);
 /* When to run next: not after the first due time, perhaps before it. TIMER_NEVER: no timer. */
 uint64_t timer_wheel_next(struct timer_wheel *);
 
-/* --- task.c: two lanes -------------------------------------------------------------------- */
+/* --- task.c: three lanes ------------------------------------------------------------------- */
 
 struct task_lanes {
-    struct list_node live, handshake;
-    struct list_node next;                  /* yielded: both lanes, for the next turn */
+    struct list_node ready[TASK_LANES];     /* by enum task_lane */
+    struct list_node next;                  /* yielded: of any lane, for the next turn */
     uint32_t handshakes_per_turn;
     uint32_t turns_stood_back;              /* handshakes have, in a row, for live tasks */
 };

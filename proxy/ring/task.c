@@ -1,4 +1,4 @@
-/* Tasks: what is ready in this turn, what waits for the next one, and handshakes apart. */
+/* Tasks: what is ready in this turn, what waits for the next one; handshakes and bulk apart. */
 #include "base/ensure.h"
 #include "ring/ring_priv.h"
 
@@ -12,16 +12,23 @@
  * connections could starve new ones. */
 #define TURNS_STOOD_BACK_MAX 4u
 
+/* What live tasks ask of the kernel goes out at the end of the turn, behind the bulk that ran in it:
+ * one piece is no more than what a few requests take. Beside downloads that take all of a core p99.9
+ * of short requests is 2 to 7 ms; it was 0.1 to 2.7 s where each connection moved 512 KiB among the
+ * live tasks. */
+#define BULK_PER_TURN 1u
+
 void task_lanes_init(struct task_lanes *lanes, uint32_t handshakes_per_turn) {
-    list_init(&lanes->live);
-    list_init(&lanes->handshake);
+    for (unsigned lane = 0; lane < TASK_LANES; lane++) {
+        list_init(&lanes->ready[lane]);
+    }
     list_init(&lanes->next);
     lanes->handshakes_per_turn = handshakes_per_turn;
     lanes->turns_stood_back = 0;
 }
 
 static void lane_append(struct task_lanes *lanes, struct task *task) {
-    list_append(task->lane == TASK_HANDSHAKE ? &lanes->handshake : &lanes->live, &task->ready);
+    list_append(&lanes->ready[task->lane], &task->ready);
 }
 
 static void node_run(struct list_node *node) {
@@ -30,17 +37,24 @@ static void node_run(struct list_node *node) {
 }
 
 static void live_run(struct task_lanes *lanes, unsigned *rounds) {
-    for (; *rounds > 0 && !list_empty(&lanes->live); (*rounds)--) {
+    for (; *rounds > 0 && !list_empty(&lanes->ready[TASK_LIVE]); (*rounds)--) {
         struct list_node batch, *node;
-        list_take_all(&batch, &lanes->live);
+        list_take_all(&batch, &lanes->ready[TASK_LIVE]);
         while ((node = list_pop(&batch)) != NULL) {
             node_run(node);
         }
     }
 }
 
+static void some_run(struct list_node *lane, uint32_t most) {
+    struct list_node *node;
+    while (most-- > 0 && (node = list_pop(lane)) != NULL) {
+        node_run(node);
+    }
+}
+
 static bool handshakes_stand_back(struct task_lanes *lanes, bool live) {
-    if (live && !list_empty(&lanes->handshake) &&
+    if (live && !list_empty(&lanes->ready[TASK_HANDSHAKE]) &&
         lanes->turns_stood_back < TURNS_STOOD_BACK_MAX) {
         lanes->turns_stood_back++;
         return true;
@@ -55,23 +69,21 @@ void task_lanes_run(struct task_lanes *lanes) {
         lane_append(lanes, container_of(node, struct task, ready));
     }
     unsigned rounds = ROUNDS_PER_TURN;
-    bool live = !list_empty(&lanes->live);
+    bool live = !list_empty(&lanes->ready[TASK_LIVE]);
     live_run(lanes, &rounds);
-    if (handshakes_stand_back(lanes, live)) {
-        return;
-    }
-    for (uint32_t n = 0; n < lanes->handshakes_per_turn; n++) {
-        if ((node = list_pop(&lanes->handshake)) == NULL) {
-            break;
-        }
-        node_run(node);
+    some_run(&lanes->ready[TASK_BULK], BULK_PER_TURN);
+    if (!handshakes_stand_back(lanes, live)) {
+        some_run(&lanes->ready[TASK_HANDSHAKE], lanes->handshakes_per_turn);
     }
     live_run(lanes, &rounds);
 }
 
 bool task_lanes_ready(const struct task_lanes *lanes) {
-    return !list_empty(&lanes->live) || !list_empty(&lanes->handshake) ||
-           !list_empty(&lanes->next);
+    bool ready = !list_empty(&lanes->next);
+    for (unsigned lane = 0; lane < TASK_LANES; lane++) {
+        ready = ready || !list_empty(&lanes->ready[lane]);
+    }
+    return ready;
 }
 
 void task_wake(struct ring *ring, struct task *task) {

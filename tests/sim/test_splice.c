@@ -133,6 +133,35 @@ static void comes_whole(void **state) {
     }
 }
 
+static bool moves_a_piece(void *arg) {
+    static uint64_t before;
+    struct peer *p = arg;
+    uint64_t now = spliced();
+    before = now < before ? 0 : before;   /* another seed's */
+    assert_true(now - before <= SPLICE_TURN_BYTES);
+    before = now;
+    return p->rx_total > LARGE;
+}
+
+/* However much a socket holds, and its client takes, a turn moves a piece. */
+static void piece_by_piece(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        struct sim_params params = params_of(seed);
+        params.pipe_min = 100000;
+        params.pipe_max = 2 * LARGE;
+        begin_with(seed, &params, "", "", KEYS);
+        struct peer *p = ask();
+        send_head(LARGE);
+        send_part(0, LARGE);
+        assert_int_equal(sim_run_until(sim, moves_a_piece, p, MINUTE), PEERS_MET);
+        expect_body(p, LARGE);
+        assert_true(spliced() > LARGE / 2);
+        peer_free(p);
+        end();
+    }
+}
+
 /* It comes in pieces, with pauses of less than stall_timeout between them. */
 static void comes_in_pieces(void **state) {
     (void)state;
@@ -512,6 +541,7 @@ static void gyre_stops(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(comes_whole),
+        cmocka_unit_test(piece_by_piece),
         cmocka_unit_test(comes_in_pieces),
         cmocka_unit_test(more_than_was_promised),
         cmocka_unit_test(a_client_that_pauses),

@@ -204,6 +204,33 @@ static void test_handshakes_stand_back(void **state) {
     }
 }
 
+/* One piece of bulk in a turn, in order, whatever live tasks and handshakes there are; what goes on
+ * stands behind the others. */
+static void test_bulk_goes_piece_by_piece(void **state) {
+    (void)state;
+    struct worker bulk[3], live = worker_of(), shake = worker_of();
+    for (unsigned i = 0; i < 3; i++) {
+        bulk[i] = worker_of();
+        bulk[i].task.lane = TASK_BULK;
+        bulk[i].yields = 1;
+        bulk[i].wakes = &live.task;
+        task_wake(ring, &bulk[i].task);
+    }
+    shake.task.lane = TASK_HANDSHAKE;
+    task_wake(ring, &shake.task);
+    for (unsigned turn = 1; turn <= 6; turn++) {
+        assert_true(core_turn_wait_us(core) == 0);
+        task_wake(ring, &live.task);
+        core_turn_run(core);
+        for (unsigned i = 0; i < 3; i++) {
+            assert_int_equal(bulk[i].runs, (turn + 2 - i) / 3);
+        }
+        assert_int_equal(live.runs, 2 * turn);   /* before it, and whom it wakes after it */
+        assert_int_equal(shake.runs, turn >= 5);
+    }
+    assert_true(core_turn_wait_us(core) == TIMER_NEVER);
+}
+
 /* --- Posts -------------------------------------------------------------------------------- */
 
 #define SENDERS 4
@@ -374,6 +401,7 @@ int main(void) {
         TEST(test_cancel_within_the_batch),
         TEST(test_handshakes_stand_apart),
         TEST(test_handshakes_stand_back),
+        TEST(test_bulk_goes_piece_by_piece),
         TEST(test_posts_keep_their_order),
         TEST(test_post_that_posts_comes_next_turn),
         TEST(test_op_generations),
