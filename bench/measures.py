@@ -1,4 +1,5 @@
 """What a round of bench/run measures of one proxy: a function for each kind of row."""
+import dataclasses
 import time
 
 import kernel_memory
@@ -129,7 +130,8 @@ def begin_beside(row, peer, args):
         if not tool.ready(READY_S):
             tool.end()
             raise Broken('there is no storm')
-    elif row.beside == 'download':
+    elif row.beside in ('download', 'download-tls'):
+        row = dataclasses.replace(row, tls=row.beside == 'download-tls')
         tool = loader(row, peer, args, limit * 1000, ('--connections', str(DOWNLOADS), '--path',
                                                       '/big', '--first', '/'))
         tool.go()

@@ -198,6 +198,7 @@ ROWS = (
         tls=True, beside='storm', claims=(to_better('gyre', 1.0, 0.7),)),
     Row('late-download', 'p99.9 beside four 1 GiB downloads', how='latency',
         figure='p999', beside='download', claims=(to_better('gyre', 1.0, 0.7),)),
+    late('late-download-tls', 'beside four 1 GiB downloads over TLS', beside='download-tls'),
     Row('late-idle', 'p99.9 beside 9,000 idle connections', how='latency', figure='p999',
         beside='idle', claims=(to_better('gyre', 1.0, 0.7),)),
     late('late-16k', '16 KiB GET', origin=('--bytes', str(16 * KIB))),
