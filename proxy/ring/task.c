@@ -12,10 +12,10 @@
  * connections could starve new ones. */
 #define TURNS_STOOD_BACK_MAX 4u
 
-/* What live tasks ask of the kernel goes out at the end of the turn, behind the bulk that ran in it:
- * one piece is no more than what a few requests take. Beside downloads that take all of a core p99.9
- * of short requests is 2 to 7 ms; it was 0.1 to 2.7 s where each connection moved 512 KiB among the
- * live tasks. */
+/* What live tasks ask of the kernel goes out at the end of the turn, behind the bulk that ran in
+ * it: one piece is no more than what a few requests take. Beside downloads that take all of a core,
+ * p99.9 of short requests is 2 to 7 ms; it was 0.1 to 2.7 s where each connection moved 512 KiB
+ * among the live tasks. */
 #define BULK_PER_TURN 1u
 
 void task_lanes_init(struct task_lanes *lanes, uint32_t handshakes_per_turn) {
