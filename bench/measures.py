@@ -12,6 +12,7 @@ WAITED_MAX = 0.02       # of a round, by a proxy that runs ahead of all others
 LATE_P99_US_MAX = 250   # of the asking client: beyond these, and SHARE of the figure, it is the
 AWAY_US_MAX = 3000      # client that is measured
 SHARE = 0.05
+LATE_S_MIN = 3          # p99.9 of a second is the 45th latest: mostly the machine's
 CAPACITY_SHARE = 0.70
 STEADY_WARMUP_MS = 300
 IDLE_CONNECTIONS, DOWNLOADS, STORM_CONNECTIONS = 9000, 4, 64
@@ -122,7 +123,7 @@ def begin_beside(row, peer, args):
     proxy leaves of its core: on the clients' it would have nothing, and that for a while, as they
     are ahead of it. Downloads are of 1 GiB (stands.BIG_BYTES), one after the other on each
     connection, until the measurement ends."""
-    limit = int(args.seconds) + 120
+    limit = max(LATE_S_MIN, int(args.seconds)) + 120
     if row.beside == 'storm':
         tool = rig.Tool('mob', ['--to', peer.address(True), '--kind', 'handshake', '--connections',
                                 str(STORM_CONNECTIONS), '--seconds', str(limit)],
@@ -146,7 +147,7 @@ def measure_latency(row, stage, peer, args):
     if stage.capacity is None:
         stage.capacity = capacity(row, stage, args)
         stage.rate = int(CAPACITY_SHARE * min(stage.capacity.values()))
-    softirqs, seconds = rig.softirq_pids(), max(1, round(args.seconds))
+    softirqs, seconds = rig.softirq_pids(), max(LATE_S_MIN, round(args.seconds))
     beside = begin_beside(row, peer, args)
     argv = ['--to', peer.address(row.tls), '--rate', str(stage.rate), '--connections',
             str(row.connections), '--seconds', str(seconds), '--warmup-ms',

@@ -12,7 +12,9 @@ void *mem_zero(size_t size);                   /* zeroed */
 void *mem_grow(void *old, size_t size);
 char *mem_copy(const char *from, size_t len);  /* NUL-terminated copy */
 void mem_free(void *);
-void *mem_regrow(void *old, size_t size);      /* realloc, counted: for libraries; may give NULL */
+/* realloc, counted; may give NULL, but asks for no bound: for libraries, and for who looks at
+ * memory.h's level itself. */
+void *mem_regrow(void *old, size_t size);
 
 /* NULL when there is no memory, or memory.h's bound is reached: for what clients can make grow.
  * Those who ask for it answer for a failure, and have a row in fault.def. */

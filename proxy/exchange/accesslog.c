@@ -28,7 +28,7 @@ static struct log_limit lost_said;
 static const char *lost_why(const struct accesslog *log) {
     return log->why != 0     ? strerror(log->why)
            : log->whole_lines ? "nobody reads it"
-                              : "its file takes nothing";
+                              : "they came faster than its file takes them";
 }
 
 static void lost_say(const struct accesslog *log, const char *more) {

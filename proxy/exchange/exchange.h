@@ -64,9 +64,9 @@ struct accesslog {
     struct timer flush;
     struct logline_time time;
 };
-/* A buffer has the lesser size where the file takes what it is given. A file that is held up makes
- * the one that is filled grow, to the greater size or until memory is pressed, so that some ms of a
- * disk lose no lines; what has grown goes back with accesslog_trim. */
+/* A buffer has the lesser size where the file takes what it is given, and no turn has more lines.
+ * Else the one that is filled grows, to the greater size or until memory is pressed, so that some
+ * ms of a disk lose no lines; what has grown goes back with accesslog_trim. */
 #define ACCESSLOG_BYTES_MIN 65536u
 #define ACCESSLOG_BYTES_MAX 524288u
 /* fd -1: no log. owned: accesslog_fini closes fd. whole_lines: it is no regular file. */

@@ -307,7 +307,7 @@ struct splice *splice_hold(struct wire *from, struct wire *to, struct task *owne
 bool splice_may_go(const struct splice *);
 /* Moves that many bytes, if nothing comes between. */
 void splice_go(struct splice *, uint64_t bytes);
-/* True while the next step is that of `to`. */
+/* True while the next step is that of `to`, or ours. */
 bool splice_is_full(const struct splice *);
 /* Ends it, where it is not over, and frees it. What is in the pipe is lost. */
 void splice_free(struct splice *);

@@ -9,6 +9,7 @@
 /* What one pipe holds: more than is moved at one go, as what comes in small pieces takes up more of
  * it. */
 #define PIPE_BYTES (256u * 1024u)
+
 /* --- Pipes -------------------------------------------------------------------------------- */
 
 static void pipe_close(struct net *net, const int fds[2]) {
@@ -294,5 +295,5 @@ void splice_go(struct splice *s, uint64_t bytes) {
 }
 
 bool splice_is_full(const struct splice *s) {
-    return s->state == SPLICE_HOLDING || s->piped > 0;
+    return s->state == SPLICE_HOLDING || s->piped > 0 || list_linked(&s->task.ready);
 }

@@ -124,9 +124,9 @@ static inline bool timer_armed(const struct timer *t) {
 }
 
 /* --- Tasks: what runs in a turn, after completions and timers ----------------------------- */
-/* What takes long stands in lists of its own. Handshakes: a few run in a turn, and none in one that
- * had live tasks to run, but for each fifth such turn in a row. Bulk, which moves large bodies a
- * piece at a time: one piece in a turn, behind what live tasks had to do. */
+/* What takes long stands in lists of its own. Bulk moves large bodies, a piece at a time: one of
+ * each four that wait goes on in a turn, behind what live tasks had to do. Handshakes: a few run in
+ * a turn, and none in one that has live tasks or bulk, but for each fifth such turn in a row. */
 enum task_lane { TASK_LIVE, TASK_HANDSHAKE, TASK_BULK, TASK_LANES };
 struct task {
     void (*run)(struct task *);
@@ -136,10 +136,12 @@ struct task {
 static inline void task_init(struct task *t, void (*run)(struct task *)) {
     *t = (struct task){.run = run};
 }
-/* Runs in this turn; idempotent. Tasks that wake tasks do so 16 times in a turn, then the chain
- * goes on in the next one, which does not block. A task that has yielded stays where it is. */
+/* Runs in this turn, or when its lane comes to it; idempotent. Tasks that wake tasks do so 16 times
+ * in a turn, then the chain goes on in the next one, which does not block. A task that has yielded
+ * stays where it is. */
 void task_wake(struct ring *, struct task *);
-void task_yield(struct ring *, struct task *);   /* runs in the next turn, which does not block */
+/* Behind its lane, from the next turn on, which does not block. */
+void task_yield(struct ring *, struct task *);
 void task_cancel(struct ring *, struct task *);  /* will not run; harmless when not ready */
 
 /* --- Posts: the only way to talk to another ring ------------------------------------------ */

@@ -273,7 +273,7 @@ static void log_that_takes_nothing(void **state) {
     asked += requests_start(4000);
     uint64_t dropped = stat(STAT_LOG_DROPPED);
     assert_true(dropped > 0);
-    said_at_most_once_a_second("dropped: its file takes nothing");
+    said_at_most_once_a_second("dropped: they came faster than its file takes them");
     if (stop) {
         uint64_t now = clock_ms();
         client_start(&world.at, "/held", 1, 0);

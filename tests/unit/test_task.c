@@ -204,20 +204,22 @@ static void test_handshakes_stand_back(void **state) {
     }
 }
 
-/* One piece of bulk in a turn, in order, whatever live tasks and handshakes there are; what goes on
- * stands behind the others. */
-static void test_bulk_goes_piece_by_piece(void **state) {
-    (void)state;
-    struct worker bulk[3], live = worker_of(), shake = worker_of();
-    for (unsigned i = 0; i < 3; i++) {
+static void bulk_wake(struct worker *bulk, unsigned count, struct worker *wakes) {
+    for (unsigned i = 0; i < count; i++) {
         bulk[i] = worker_of();
         bulk[i].task.lane = TASK_BULK;
         bulk[i].yields = 1;
-        bulk[i].wakes = &live.task;
+        bulk[i].wakes = wakes != NULL ? &wakes->task : NULL;
         task_wake(ring, &bulk[i].task);
     }
-    shake.task.lane = TASK_HANDSHAKE;
-    task_wake(ring, &shake.task);
+}
+
+/* One of four in a turn, in order, whatever live tasks there are; what goes on stands behind the
+ * others. */
+static void test_bulk_goes_piece_by_piece(void **state) {
+    (void)state;
+    struct worker bulk[3], live = worker_of();
+    bulk_wake(bulk, 3, &live);
     for (unsigned turn = 1; turn <= 6; turn++) {
         assert_true(core_turn_wait_us(core) == 0);
         task_wake(ring, &live.task);
@@ -226,9 +228,49 @@ static void test_bulk_goes_piece_by_piece(void **state) {
             assert_int_equal(bulk[i].runs, (turn + 2 - i) / 3);
         }
         assert_int_equal(live.runs, 2 * turn);   /* before it, and whom it wakes after it */
-        assert_int_equal(shake.runs, turn >= 5);
     }
     assert_true(core_turn_wait_us(core) == TIMER_NEVER);
+}
+
+/* The more of it there is, the more of a turn it has. */
+static void test_bulk_has_its_share(void **state) {
+    (void)state;
+    struct worker bulk[16];
+    bulk_wake(bulk, 16, NULL);
+    unsigned runs = 0;
+    for (unsigned turn = 1; turn <= 4; turn++) {
+        core_turn_run(core);
+        runs = 0;
+        for (unsigned i = 0; i < 16; i++) {
+            runs += bulk[i].runs;
+        }
+        assert_int_equal(runs, 4 * turn);
+    }
+    for (unsigned i = 0; i < 16; i++) {
+        assert_int_equal(bulk[i].runs, 1);
+        task_cancel(ring, &bulk[i].task);
+    }
+}
+
+/* Handshakes stand back for bulk as for live tasks: a storm of them is not to have a core that
+ * downloads are at. */
+static void test_handshakes_stand_back_for_bulk(void **state) {
+    (void)state;
+    struct worker bulk, shake[6];
+    bulk_wake(&bulk, 1, NULL);
+    bulk.yields = 20;
+    for (unsigned i = 0; i < 6; i++) {
+        shake[i] = worker_of();
+        shake[i].task.lane = TASK_HANDSHAKE;
+        task_wake(ring, &shake[i].task);
+    }
+    for (unsigned turn = 1; turn <= 10; turn++) {
+        core_turn_run(core);
+        assert_int_equal(bulk.runs, turn);
+        assert_int_equal(shake[0].runs, turn >= 5);
+        assert_int_equal(shake[3].runs, turn >= 10);
+    }
+    task_cancel(ring, &bulk.task);
 }
 
 /* --- Posts -------------------------------------------------------------------------------- */
@@ -402,6 +444,8 @@ int main(void) {
         TEST(test_handshakes_stand_apart),
         TEST(test_handshakes_stand_back),
         TEST(test_bulk_goes_piece_by_piece),
+        TEST(test_bulk_has_its_share),
+        TEST(test_handshakes_stand_back_for_bulk),
         TEST(test_posts_keep_their_order),
         TEST(test_post_that_posts_comes_next_turn),
         TEST(test_op_generations),
