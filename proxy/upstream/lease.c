@@ -26,7 +26,7 @@ static void lease_fail(struct lease *lease, enum close_reason why) {
 }
 
 static bool lease_open(struct lease *lease, struct session *session) {
-    session->owner = &lease_local(lease)->task;
+    session->owner = &lease_local(lease)->settled;
     struct stream *stream = session->ops->open(session, lease->owner);
     if (stream == NULL) {
         return false;

@@ -94,6 +94,7 @@ static bool keep(struct local_server *local, struct session *session) {
     }
     session->since_ms = ring_now_ms(local->room->ring);
     local->brief = local->brief && session->served < 2;
+    session->owner = &local->died;
     list_append(&local->idle, &session->link);
     local->idle_count++;
     if (!timer_armed(&local->expire)) {
@@ -144,9 +145,8 @@ static void idle_died(struct local_server *local, struct session *session) {
     session_forget(session);
 }
 
-/* One of our sessions has changed: it is up and idle now, or dead. */
-static void sessions_changed(struct task *task) {
-    struct local_server *local = container_of(task, struct local_server, task);
+static void sessions_died(struct task *task) {
+    struct local_server *local = container_of(task, struct local_server, died);
     struct list_node *next;
     for (struct list_node *node = local->idle.next; node != &local->idle; node = next) {
         next = node->next;
@@ -155,6 +155,12 @@ static void sessions_changed(struct task *task) {
             idle_died(local, session);
         }
     }
+}
+
+/* One of the others is up and idle now, or dead. */
+static void sessions_settled(struct task *task) {
+    struct local_server *local = container_of(task, struct local_server, settled);
+    struct list_node *next;
     for (struct list_node *node = local->others.next; node != &local->others; node = next) {
         next = node->next;
         struct session *session = session_at(node);
@@ -192,7 +198,7 @@ bool local_server_give(struct local_server *local, struct session *session) {
     bool idle = !session->dead && session->up && session->idle;
     bool gone = atomic_load_explicit(&local->server->admin, memory_order_relaxed) == SERVER_ABSENT;
     bool once = local->server->send_proxy != CONF_PROXY_NO || local->server->uwsgi;
-    session->owner = &local->task;
+    session->owner = &local->settled;
     if (session->dead || once ||
         (!idle && (local->room->draining || local->server->idle_holds_slot || gone))) {
         session_forget(session);
@@ -284,12 +290,14 @@ void local_server_init(struct local_server *local, struct upstream *room, struct
     *local = (struct local_server){.room = room, .backend = backend, .server = server};
     list_init(&local->idle);
     list_init(&local->others);
-    task_init(&local->task, sessions_changed);
+    task_init(&local->died, sessions_died);
+    task_init(&local->settled, sessions_settled);
     timer_init(&local->expire, expire_fired);
     atomic_store(&idle_counts(local)->local, local);
 }
 
 void local_server_fini(struct local_server *local) {
     local_server_drain(local);
-    task_cancel(local->room->ring, &local->task);
+    task_cancel(local->room->ring, &local->died);
+    task_cancel(local->room->ring, &local->settled);
 }

@@ -18,7 +18,9 @@ struct local_server {
     bool brief;                  /* it closes connections unannounced, just after an answer */
     uint32_t reserved;           /* of server->kept, ours */
     int64_t turn;                /* smooth round robin: what this server is owed */
-    struct task task;            /* owner of these sessions */
+    /* Owners: of the idle ones, which are many and change when they die; and of those in use and
+     * the others, which are few: each answer wakes it. */
+    struct task died, settled;
     struct timer expire;         /* keepalive_timeout of the oldest */
 };
 
