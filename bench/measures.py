@@ -131,7 +131,7 @@ def begin_beside(row, peer, args):
         if not tool.ready(READY_S):
             tool.end()
             raise Broken('there is no storm')
-    elif row.beside in ('download', 'download-tls'):
+    elif row.downloads:
         row = dataclasses.replace(row, tls=row.beside == 'download-tls')
         tool = loader(row, peer, args, limit * 1000, ('--connections', str(DOWNLOADS), '--path',
                                                       '/big', '--first', '/'))

@@ -116,7 +116,8 @@ def tables(chosen, found):
                        cell_figure, lambda row, figure=figure: row.figure == figure)
     lines += table(chosen, found,
                    'Kernel memory per connection, B, of all sockets that belong to it: the '
-                   'proxy\'s, the client\'s, and a tunnel\'s to and of the origin', cell_kernel, lambda row: row.how == 'memory')
+                   'proxy\'s, the client\'s, and a tunnel\'s to and of the origin',
+                   cell_kernel, lambda row: row.how == 'memory')
     lines += table(chosen, found, 'Requests a second (clients and origin share the other core)',
                    cell_rate, lambda row: row.how == 'load')
     lines += table(chosen, found, 'Latency at a fixed rate, p50 / p99 / p99.9 in µs', cell_latency,

@@ -85,6 +85,11 @@ class Row:
         """What its peers are suited to."""
         return 'bulk' if self.figure == 'gib' else self.how
 
+    @property
+    def downloads(self):
+        """Whether its proxies have downloads to move beside, which take all that is left of a core."""
+        return self.beside.startswith('download')
+
 
 KIB, MIB = 1 << 10, 1 << 20
 GIB = 1 << 30
@@ -198,7 +203,8 @@ ROWS = (
         tls=True, beside='storm', claims=(to_better('gyre', 1.0, 0.7),)),
     Row('late-download', 'p99.9 beside four 1 GiB downloads', how='latency',
         figure='p999', beside='download', claims=(to_better('gyre', 1.0, 0.7),)),
-    late('late-download-tls', 'beside four 1 GiB downloads over TLS', beside='download-tls'),
+    Row('late-download-tls', 'p99.9 beside four 1 GiB downloads over TLS', how='latency',
+        figure='p999', beside='download-tls'),
     Row('late-idle', 'p99.9 beside 9,000 idle connections', how='latency', figure='p999',
         beside='idle', claims=(to_better('gyre', 1.0, 0.7),)),
     late('late-16k', '16 KiB GET', origin=('--bytes', str(16 * KIB))),

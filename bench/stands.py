@@ -125,7 +125,7 @@ class Stage:
         self.peers = {name: Peer(name, nth, row.kind) for nth, name in enumerate(row.peers)}
         self.ahead = row.how == 'latency'       # what else the machine does is not to be measured
         # Who takes all of a core at real-time priority is stopped for 50 ms of each second.
-        self.proxy_ahead = self.ahead and not row.beside.startswith('download')
+        self.proxy_ahead = self.ahead and not row.downloads
         self.fresh = fresh or row.how == 'memory' or row.connections > FRESH_CONNECTIONS
         self.origins(row)
         for peer in () if self.fresh else self.peers.values():
@@ -146,7 +146,7 @@ class Stage:
             self.servers.append(
                 self.start(f'origin{nth}', [tool, '--bind', bind, *row.origin], where, folder,
                            core=rig.CLIENT_CORE, ahead=self.ahead))
-        if row.beside.startswith('download'):
+        if row.downloads:
             self.start('big', [tool, '--bind', f'127.0.0.1:{BIG_PORT}', '--bytes', str(BIG_BYTES)],
                        BIG_PORT, folder, core=rig.CLIENT_CORE)
 
