@@ -40,8 +40,8 @@ else()
 endif()
 
 # Link-time optimization, of programs with the property GYRE_FAST: 6 % fewer instructions a request
-# of gyre's own. Objects are fat, so that tests link them as ever, which is quicker. (-O3 and
-# -march=x86-64-v3 change less than 1 %.)
+# of gyre's own. Objects are fat, so that tests link them as ever, which is quicker. (What -O3 and
+# -march=x86-64-v3 change in time can not be told from noise: bench/try.)
 option(GYRE_LTO "Optimize gyre at link time (gcc, no sanitizers)" ON)
 set(lto OFF)
 if(GYRE_LTO AND NOT sanitize AND CMAKE_C_COMPILER_ID STREQUAL "GNU"

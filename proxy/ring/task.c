@@ -14,8 +14,9 @@
 
 /* What live tasks ask of the kernel goes out at the end of the turn, behind the bulk that ran in
  * it: a piece is no more than what a few requests take, and one of so many that wait is moved.
- * Beside downloads that take all of a core, p99.9 of short requests is 2 to 7 ms; it was 0.1 to
- * 2.7 s where each connection moved 512 KiB among the live tasks. */
+ * Beside downloads that take all of a core, p99.9 of short requests is 1 to 8 ms; it was 0.1 to
+ * 2.7 s where each connection moved 512 KiB among the live tasks (bench/run --rows late-download).
+ */
 #define BULK_SHARE 4u
 
 void task_lanes_init(struct task_lanes *lanes, uint32_t handshakes_per_turn) {
