@@ -87,7 +87,7 @@ class Row:
 
     @property
     def downloads(self):
-        """Whether its proxies have downloads to move beside, which take all that is left of a core."""
+        """Whether proxies have downloads to move beside, which take all that is left of a core."""
         return self.beside.startswith('download')
 
 
