@@ -38,10 +38,14 @@ struct pool_slab {
 };
 #define TAIL_BYTES 8u
 
+#define LINE_BYTES 64u
+#define FETCHED_MAX 768u       /* what is used first; the rest comes while that is */
+
 void pool_init(struct pool *pool, const char *name, size_t size, uint32_t live_max) {
     ensure(size >= sizeof(void *) && size < SLAB_BYTES * 16);
     *pool = (struct pool){.magic = POOL_MAGIC, .name = name, .live_max = live_max};
     pool->size = (uint32_t)((size + 7) & ~(size_t)7);
+    pool->fetched = pool->size < FETCHED_MAX ? pool->size : FETCHED_MAX;
     uint32_t least = 4 * (pool->size + TAIL_BYTES);
     pool->slab_size = least < SLAB_BYTES ? SLAB_BYTES
                                          : (least + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
@@ -153,6 +157,17 @@ void pool_trim(struct pool *pool) {
 
 /* --- Objects ------------------------------------------------------------------------------ */
 
+/* Who takes the next object finds it in the processor's cache, all lines at once: where many
+ * requests wait at a time, it has been out of use for as long as they do. */
+static inline __attribute__((always_inline)) void object_fetch(const struct pool *pool, const char *object) {
+    for (const char *end = object + pool->fetched; object < end; object += 4 * LINE_BYTES) {
+        __builtin_prefetch(object, 1);
+        __builtin_prefetch(object + LINE_BYTES, 1);
+        __builtin_prefetch(object + 2 * LINE_BYTES, 1);
+        __builtin_prefetch(object + 3 * LINE_BYTES, 1);
+    }
+}
+
 void *pool_get(struct pool *pool) {
     ensure_magic(pool, POOL_MAGIC);
     if (pool->live_max != 0 && pool->live >= pool->live_max) {
@@ -170,6 +185,8 @@ void *pool_get(struct pool *pool) {
     if (slab->free_first == NULL) {
         list_remove(&slab->link);
         list_append(&pool->full, &slab->link);
+    } else {
+        object_fetch(pool, slab->free_first);
     }
     if (++pool->live > pool->live_peak) {
         pool->live_peak = pool->live;

@@ -15,6 +15,7 @@ struct pool {
     unsigned magic;
     const char *name;
     uint32_t size;        /* of one object, bytes */
+    uint32_t fetched;     /* of them, before somebody takes it */
     uint32_t live;        /* objects handed out now */
     uint32_t live_max;    /* 0: no bound */
     uint32_t live_peak;
