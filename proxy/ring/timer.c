@@ -14,6 +14,8 @@
 
 void timer_wheel_init(struct timer_wheel *wheel, uint64_t now_ms) {
     wheel->at_ms = now_ms;
+    wheel->next_ms = TIMER_NEVER;
+    wheel->next = NULL;
     for (unsigned level = 0; level < TIMER_LEVELS; level++) {
         wheel->occupied[level] = 0;
         for (unsigned slot = 0; slot <= SLOT_MASK; slot++) {
@@ -33,71 +35,87 @@ static void slot_put(struct timer_wheel *wheel, struct timer *timer) {
     if (level >= TIMER_LEVELS) {
         level = TIMER_LEVELS - 1;              /* the top level goes round */
     }
-    unsigned slot = (unsigned)(due_ms >> (level * SLOT_BITS)) & SLOT_MASK;
+    unsigned shift = level * SLOT_BITS;
+    unsigned slot = (unsigned)(due_ms >> shift) & SLOT_MASK;
     list_append(&wheel->slot[level][slot], &timer->slot);
     wheel->occupied[level] |= 1ull << slot;
+    if (due_ms >> shift << shift < wheel->next_ms) {
+        wheel->next_ms = due_ms >> shift << shift;
+        wheel->next = &wheel->slot[level][slot];
+    }
 }
 
+/* Most are armed anew long before they are due, for later: those stay in their slot, and are put
+ * where they belong when it begins. Not those of `expired`. */
 void timer_wheel_arm(struct timer_wheel *wheel, struct timer *timer, uint64_t due_ms) {
-    list_remove(&timer->slot);
-    timer->due_ms = due_ms > wheel->at_ms ? due_ms : wheel->at_ms + 1;
-    slot_put(wheel, timer);
+    due_ms = due_ms > wheel->at_ms ? due_ms : wheel->at_ms + 1;
+    bool later = list_linked(&timer->slot) && timer->due_ms > wheel->at_ms &&
+                 due_ms >= timer->due_ms;
+    timer->due_ms = due_ms;
+    if (!later) {
+        list_remove(&timer->slot);
+        slot_put(wheel, timer);
+    }
 }
 
-/* The occupied slot that begins first, or NULL. Cancelling leaves bits behind: they are cleared
- * here. */
-static struct list_node *slot_first(struct timer_wheel *wheel, unsigned *level,
-                                    uint64_t *begin_ms) {
-    for (unsigned l = 0; l < TIMER_LEVELS; l++) {
-        unsigned shift = l * SLOT_BITS;
+/* Looks for the slot that is `next`. Cancelling leaves bits behind: they are cleared here. */
+static void slot_find(struct timer_wheel *wheel) {
+    for (unsigned level = 0; level < TIMER_LEVELS; level++) {
+        unsigned shift = level * SLOT_BITS;
         unsigned after = ((unsigned)(wheel->at_ms >> shift) + 1) & SLOT_MASK;
-        while (wheel->occupied[l] != 0) {
-            uint64_t bits = wheel->occupied[l];
+        while (wheel->occupied[level] != 0) {
+            uint64_t bits = wheel->occupied[level];
             uint64_t ahead = bits >> after | bits << (-after & SLOT_MASK);
             unsigned slot = (after + (unsigned)__builtin_ctzll(ahead)) & SLOT_MASK;
-            struct list_node *list = &wheel->slot[l][slot];
+            struct list_node *list = &wheel->slot[level][slot];
             if (list_empty(list)) {
-                wheel->occupied[l] &= ~(1ull << slot);
+                wheel->occupied[level] &= ~(1ull << slot);
                 continue;
             }
             uint64_t round_ms = 1ull << (shift + SLOT_BITS);
             uint64_t ms = (wheel->at_ms & ~(round_ms - 1)) + ((uint64_t)slot << shift);
-            *begin_ms = ms > wheel->at_ms ? ms : ms + round_ms;
-            *level = l;
-            return list;
+            wheel->next_ms = ms > wheel->at_ms ? ms : ms + round_ms;
+            wheel->next = list;
+            return;
         }
     }
-    return NULL;
+    wheel->next_ms = TIMER_NEVER;
+    wheel->next = NULL;
 }
 
 uint64_t timer_wheel_next(struct timer_wheel *wheel) {
-    unsigned level;
-    uint64_t begin_ms;
-    return slot_first(wheel, &level, &begin_ms) != NULL ? begin_ms : TIMER_NEVER;
+    if (wheel->next != NULL && list_empty(wheel->next)) {   /* cancelled, all that stood there */
+        slot_find(wheel);
+    }
+    return wheel->next_ms;
 }
 
-void timer_wheel_run(struct timer_wheel *wheel, uint64_t now_ms) {
-    unsigned level;
-    uint64_t begin_ms;
-    struct list_node *list, *node;
-    while ((list = slot_first(wheel, &level, &begin_ms)) != NULL && begin_ms <= now_ms) {
-        struct list_node moving;
-        list_take_all(&moving, list);
-        wheel->at_ms = begin_ms;
+/* What begins until then: what is due in it has expired, the rest is dealt out again. */
+static void slots_begin(struct timer_wheel *wheel, uint64_t now_ms) {
+    while (timer_wheel_next(wheel) <= now_ms) {
+        struct list_node moving, *node;
+        list_take_all(&moving, wheel->next);
+        wheel->at_ms = wheel->next_ms;
+        slot_find(wheel);
         while ((node = list_pop(&moving)) != NULL) {
             struct timer *timer = container_of(node, struct timer, slot);
-            if (timer->due_ms <= begin_ms) {
+            if (timer->due_ms <= wheel->at_ms) {
                 list_append(&wheel->expired, node);
             } else {
                 slot_put(wheel, timer);
             }
         }
     }
+}
+
+void timer_wheel_run(struct timer_wheel *wheel, uint64_t now_ms) {
+    slots_begin(wheel, now_ms);
     if (wheel->at_ms < now_ms) {
         wheel->at_ms = now_ms;
     }
     /* All are collected before the first is fired: what fired() arms or cancels is seen, and what
      * it arms comes in a later turn. */
+    struct list_node *node;
     while ((node = list_pop(&wheel->expired)) != NULL) {
         struct timer *timer = container_of(node, struct timer, slot);
         timer->fired(timer);

@@ -162,6 +162,37 @@ static void test_each_at_its_ms(void **state) {
     }
 }
 
+/* Armed anew for later again and again, as an idle connection's is with each request: it fires when
+ * the last one said, once, and what stands beside it in its first slot is not held up. */
+static void test_later_and_later(void **state) {
+    (void)state;
+    mischief = false;
+    start(1000000, 1);
+    item_arm(&items[1], 700);
+    for (unsigned ms = 0; ms < 6000; ms++) {
+        if (ms < 5000) {
+            item_arm(&items[0], 700);
+        }
+        last_due_ms = 0;
+        uint64_t next_ms = timer_wheel_next(&wheel);
+        assert_true(next_ms > now_ms && next_ms <= first_due_ms());
+        now_ms++;
+        timer_wheel_run(&wheel, now_ms);
+        assert_int_equal(items[0].fired, now_ms >= 1000000 + 4999 + 700);
+        assert_int_equal(items[1].fired, now_ms >= 1000000 + 700);
+    }
+    assert_int_equal(items[0].fired, 1);
+    assert_true(timer_wheel_next(&wheel) == TIMER_NEVER);
+    /* For sooner it is another matter. */
+    item_arm(&items[0], 5000);
+    item_arm(&items[0], 9000);
+    item_arm(&items[0], 3);
+    assert_true(timer_wheel_next(&wheel) == now_ms + 3);
+    now_ms += 3;
+    timer_wheel_run(&wheel, now_ms);
+    assert_int_equal(items[0].fired, 2);
+}
+
 static unsigned ring_fired;
 
 static void count_fired(struct timer *timer) {
@@ -203,6 +234,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_against_a_list),
         cmocka_unit_test(test_each_at_its_ms),
+        cmocka_unit_test(test_later_and_later),
         cmocka_unit_test(test_never_early_in_us),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
