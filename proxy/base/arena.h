@@ -9,8 +9,10 @@
 #include "base/pool.h"
 
 /* Chunks come from a pool of the ring (objects of ARENA_CHUNK bytes); a larger request gets a
- * block of its own. Nothing is freed alone; arena_fini gives all of it back. */
-#define ARENA_CHUNK 4096u
+ * block of its own. Nothing is freed alone; arena_fini gives all of it back. A chunk holds a usual
+ * request's head: the first piece of its text, a first table of fields, and what gyre adds. Who has
+ * a tunnel, or waits for a server, holds two. */
+#define ARENA_CHUNK 2560u
 
 struct arena_block;
 struct arena {

@@ -1,8 +1,8 @@
 /* Reads one message: the start line by itself, fields and chunks with llhttp. */
 #include "http/h1_priv.h"
 
-/* A first piece of text holds a usual head; with it and the fields, a chunk of the arena is half
- * full. */
+/* A first piece of text holds a usual head; with it and the fields, a chunk of the arena has room
+ * for what gyre adds, and little more. */
 #define PIECE_FIRST 1024u
 #define PIECE_NEXT 2048u
 
