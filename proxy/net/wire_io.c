@@ -14,6 +14,18 @@ static enum close_reason wire_gone(const struct wire *w) {
 
 /* --- Receiving ---------------------------------------------------------------------------- */
 
+/* TLS takes so many bytes no sooner than some requests take in all: its turn is not among theirs. */
+#define BULK_BYTES (32u * 1024u)
+
+static void turn_wake(struct wire *w) {
+    if (w->turn.lane != TASK_HANDSHAKE) {
+        bool bulk = w->intake->cipher.bytes >= BULK_BYTES ||
+                    (w->sender != NULL && w->sender->tx.bytes >= BULK_BYTES);
+        w->turn.lane = bulk ? TASK_BULK : TASK_LIVE;
+    }
+    task_wake(w->net->ring, &w->turn);
+}
+
 /* Where received bytes go first, and how many more may come. */
 static struct bufq *wire_landing(struct wire *w) {
     return wire_is_tls(w) || w->state == WIRE_PREFACE ? &w->intake->cipher : &w->rx;
@@ -91,7 +103,7 @@ static void wire_received(struct wire *w, struct seg *seg, uint32_t len) {
         if (w->state == WIRE_HANDSHAKE) {
             bufq_settle(cipher);   /* its turn may be far: it stands in a lane of its own */
         }
-        task_wake(w->net->ring, &w->turn);
+        turn_wake(w);
     } else {
         bufq_push(&w->rx, seg, 0, len);
         wire_wake(w, WIRE_RX);
@@ -107,7 +119,7 @@ static void wire_ended(struct wire *w) {
     if (w->state == WIRE_PREFACE) {
         wire_preface_ended(w);
     } else if (wire_is_tls(w)) {
-        task_wake(w->net->ring, &w->turn);   /* the last of the handshake may have come as well */
+        turn_wake(w);   /* the last of the handshake may have come as well */
     } else {
         wire_wake(w, WIRE_EOF);
     }
@@ -141,7 +153,7 @@ void wire_pull(struct wire *w) {
     ensure_magic(w, WIRE_MAGIC);
     if (wire_is_tls(w)) {
         if (!w->dead && (w->tls_waits || w->intake->cipher.bytes > 0 || w->eof)) {
-            task_wake(w->net->ring, &w->turn);
+            turn_wake(w);
         }
     } else if (w->op_rx.state != OP_ARMED && w->to != NULL) {
         task_wake(w->net->ring, &w->turn);   /* the owner may yet hold it in this turn */
@@ -227,7 +239,7 @@ static void wire_flush(struct wire *w) {
 void wire_send(struct wire *w) {
     if (wire_is_tls(w)) {
         if (!w->dead) {
-            task_wake(w->net->ring, &w->turn);
+            turn_wake(w);
         }
     } else {
         wire_flush(w);

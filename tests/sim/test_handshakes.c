@@ -1,4 +1,5 @@
-/* A storm of handshakes: however many wait, what is live is served in the turn in which it comes. */
+/* What takes TLS long: however many handshakes wait, what is live is served in the turn in which it
+ * comes, and large bodies stand in a lane of their own. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -238,9 +239,49 @@ static void live_is_served_in_a_storm(void **state) {
     }
 }
 
+static bool one_accepted(void *arg) {
+    return ((struct server *)arg)->count == 1;
+}
+
+static bool has_heard(void *arg) {
+    const struct client *c = arg;
+    return c->heard == c->said;
+}
+
+/* What TLS takes long for stands in a lane of its own, and what is short among the live ones again:
+ * of the same connection, too. */
+static void large_bodies_have_a_lane(void **state) {
+    (void)state;
+    static const char large[48 * 1024];
+    struct sim *sim = sim_new(1, NULL);
+    struct server *s = server_new();
+    struct client client = {.said = 0};
+    struct wanted wanted = {s, 1};
+    client_init(&client, s);
+    assert_int_equal(sim_run_until(sim, one_accepted, s, 1000), PEERS_MET);
+    client_flush(&client);
+    assert_int_equal(sim_run_until(sim, all_up, &wanted, 1000), PEERS_MET);
+    struct wire *w = s->conns[0].wire;
+    for (uint32_t i = 0; i < 3; i++) {
+        bufq_copy(wire_tx(w), large, sizeof large);
+        client.said += (uint32_t)sizeof large;
+        wire_push(w);
+        assert_int_equal(w->turn.lane, TASK_BULK);
+        assert_int_equal(sim_run_until(sim, has_heard, &client, 10000), PEERS_MET);
+        client_ping(&client);
+        assert_int_equal(sim_run_until(sim, has_heard, &client, 10000), PEERS_MET);
+        assert_int_equal(w->turn.lane, TASK_LIVE);
+    }
+    peer_fin(client.peer);
+    server_free(s);
+    toy_client_fini(&client.toy);
+    sim_free(sim);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(live_is_served_in_a_storm),
+        cmocka_unit_test(large_bodies_have_a_lane),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
