@@ -159,7 +159,8 @@ void pool_trim(struct pool *pool) {
 
 /* Who takes the next object finds it in the processor's cache, all lines at once: where many
  * requests wait at a time, it has been out of use for as long as they do. */
-static inline __attribute__((always_inline)) void object_fetch(const struct pool *pool, const char *object) {
+static inline __attribute__((always_inline)) void object_fetch(const struct pool *pool,
+                                                               const char *object) {
     for (const char *end = object + pool->fetched; object < end; object += 4 * LINE_BYTES) {
         __builtin_prefetch(object, 1);
         __builtin_prefetch(object + LINE_BYTES, 1);

@@ -14,7 +14,7 @@ static enum close_reason wire_gone(const struct wire *w) {
 
 /* --- Receiving ---------------------------------------------------------------------------- */
 
-/* TLS takes so many bytes no sooner than some requests take in all: its turn is not among theirs. */
+/* So many bytes take TLS as long as some requests take in all: its turn is not among theirs. */
 #define BULK_BYTES (32u * 1024u)
 
 static void turn_wake(struct wire *w) {
@@ -100,10 +100,10 @@ static void wire_received(struct wire *w, struct seg *seg, uint32_t len) {
             wire_starved(w);
             return;
         }
-        if (w->state == WIRE_HANDSHAKE) {
+        turn_wake(w);
+        if (w->turn.lane != TASK_LIVE) {
             bufq_settle(cipher);   /* its turn may be far: it stands in a lane of its own */
         }
-        turn_wake(w);
     } else {
         bufq_push(&w->rx, seg, 0, len);
         wire_wake(w, WIRE_RX);

@@ -13,8 +13,8 @@
 
 struct timer_wheel {
     uint64_t at_ms;                         /* everything due until here has expired */
-    uint64_t next_ms;                       /* no slot with a timer begins before. TIMER_NEVER, or */
-    struct list_node *next;                 /* that slot; timers may have been cancelled there */
+    uint64_t next_ms;                       /* no slot with a timer begins before, or TIMER_NEVER */
+    struct list_node *next;                 /* that slot; NULL: none. All may be cancelled there */
     uint64_t occupied[TIMER_LEVELS];        /* a bit per slot; an empty slot's may be set */
     struct list_node slot[TIMER_LEVELS][64];
     struct list_node expired;               /* while they are being fired */

@@ -8,9 +8,10 @@
 #define IN_MS_MAX (1ull << 40)   /* 34 years: far from any overflow */
 
 /* A timer stands at the level of the highest group of 6 bits in which its due time differs from
- * at_ms, in the slot that these bits name. So level 0 holds what is due within the current 64 ms,
- * exactly; a higher slot is dealt out again when its time begins. No slot is ever passed over, so
- * below the top level every occupied slot lies ahead of at_ms and within its turn of the wheel. */
+ * at_ms, in the slot that these bits name, or, armed anew for later, in one that begins before.
+ * So level 0 has a slot for each of the current 64 ms; what is not due when its slot begins is
+ * dealt out again. No slot is ever passed over, so below the top level every occupied slot lies
+ * ahead of at_ms and within its turn of the wheel. */
 
 void timer_wheel_init(struct timer_wheel *wheel, uint64_t now_ms) {
     wheel->at_ms = now_ms;
