@@ -232,7 +232,8 @@ class SClient:
             ["openssl", "s_client", "-connect", address_text(address), "-servername", "one.test",
              *args], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         harness.at_end(self.close)
-        threading.Thread(target=self.listen, daemon=True).start()
+        self.listener = threading.Thread(target=self.listen, daemon=True)
+        self.listener.start()
         self.wait(b"Verify return code")
 
     def listen(self):
@@ -250,10 +251,15 @@ class SClient:
 
     def wait(self, mark, count=1):
         self.wait_or_end(mark, count)
+        if self.process.poll() is not None:
+            self.listener.join(WAIT_S)
         check(self.said.count(mark) >= count, "s_client ended with", self.said[-2000:])
 
     def wait_end(self):
+        """Its end, and all that it said until then."""
         self.process.wait(WAIT_S)
+        self.listener.join(WAIT_S)
+        check(not self.listener.is_alive(), "s_client ended, but not what it says")
 
     def close(self):
         if self.process.poll() is None:
