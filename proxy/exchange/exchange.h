@@ -16,8 +16,8 @@
 struct router;
 struct generation {
     const struct conf *conf;
-    struct registry *registry;
     struct router *router;
+    struct backend **backends;   /* by their index in conf */
 };
 /* conf and registry outlive it. */
 struct generation *generation_new(const struct conf *, struct registry *);

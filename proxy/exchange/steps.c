@@ -87,8 +87,7 @@ enum step step_route(struct exchange *e) {
     if (index < 0) {
         return exchange_fail(e, CLOSE_NO_ROUTE);
     }
-    e->backend = registry_find(e->generation->registry,
-                               str_of(e->generation->conf->backends[index].name));
+    e->backend = e->generation->backends[index];
     request->script_name = (struct str){request->path.p, mount};
     rewrite_request(e);
     if (e->backend->sticky != CONF_STICKY_NO) {

@@ -1,6 +1,7 @@
 /* From host, path and listener to a backend. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -85,7 +86,180 @@ static void first_of_the_best(void **state) {
     conf_errors_fini(&errors);
 }
 
+/* --- Any routes, and what their order says ---------------------------------------------------- */
+
+#define ROUTES 60u
+#define ASKED 400u
+
+static uint64_t seed;
+
+static uint32_t draw(uint32_t below) {
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(seed >> 33) % below;
+}
+
+struct route {
+    char host[32];
+    const char *path;
+    int listener;               /* -1: all */
+};
+
+static void draw_name(char *to) {
+    static const char *const labels[] = {"a", "b", "ab", "a-b"};
+    *to = '\0';
+    for (uint32_t n = 1 + draw(4); n > 0; n--) {
+        strcat(to, labels[draw(4)]);
+        strcat(to, n > 1 ? "." : "");
+    }
+}
+
+/* Of its own: no two take the same requests. */
+static void draw_row(struct route *drawn, uint32_t count) {
+    static const char *const paths[] = {"/", "/x", "/x/", "/xy", "/y"};
+    struct route *row = &drawn[count];
+    bool taken;
+    do {
+        *row = (struct route){.path = paths[draw(5)], .listener = (int)draw(3) - 1};
+        uint32_t kind = draw(20);
+        strcpy(row->host, kind < 4 ? "*." : "");
+        if (kind < 19) {
+            draw_name(row->host + strlen(row->host));
+        }
+        taken = false;
+        for (uint32_t i = 0; i < count; i++) {
+            taken = taken || (strcmp(drawn[i].host, row->host) == 0 && drawn[i].path == row->path &&
+                              drawn[i].listener == row->listener);
+        }
+    } while (taken);
+}
+
+static struct conf *conf_of(const struct route *drawn) {
+    static char text[ROUTES * 200 + 1000];
+    size_t at = (size_t)snprintf(text, sizeof text,
+                                 "[listener l0]\nbind = 127.0.0.1:81\nbackend = rest\n"
+                                 "[listener l1]\nbind = 127.0.0.1:82\nbackend = rest\n");
+    for (uint32_t i = 0; i < ROUTES; i++) {
+        const struct route *r = &drawn[i];
+        at += (size_t)snprintf(text + at, sizeof text - at,
+                               "[route r%u]\npath = %s\nbackend = b%u\n", i, r->path, i);
+        if (r->host[0] != '\0') {
+            at += (size_t)snprintf(text + at, sizeof text - at, "host = %s\n", r->host);
+        }
+        if (r->listener >= 0) {
+            at += (size_t)snprintf(text + at, sizeof text - at, "listener = l%d\n", r->listener);
+        }
+        at += (size_t)snprintf(text + at, sizeof text - at, "[backend b%u]\nserver = 127.0.0.1:1\n",
+                               i);
+    }
+    snprintf(text + at, sizeof text - at, "[backend rest]\nserver = 127.0.0.1:1\n");
+    struct conf_errors errors = {0};
+    struct conf *conf = conf_load_text("test", text, &errors);
+    if (conf == NULL) {
+        fail_msg("%s", errors.text[0]);
+    }
+    conf_errors_fini(&errors);
+    return conf;
+}
+
+/* How well it suits: the first of an exact host, a long wildcard, none; then the longest path; then
+ * its own listener. 0: not at all. */
+static uint32_t worth(const struct route *row, const char *host, const char *path, int listener) {
+    uint32_t by_host = 1;
+    if (row->host[0] == '*') {
+        size_t len = strlen(host), rest = strlen(row->host) - 1;
+        if (len <= rest || strcmp(host + len - rest, row->host + 1) != 0) {
+            return 0;
+        }
+        by_host = 1 + (uint32_t)rest;
+    } else if (row->host[0] != '\0') {
+        if (strcmp(host, row->host) != 0) {
+            return 0;
+        }
+        by_host = 100;
+    }
+    if (strncmp(path, row->path, strlen(row->path)) != 0 ||
+        (row->listener >= 0 && row->listener != listener)) {
+        return 0;
+    }
+    return by_host * 100 + (uint32_t)strlen(row->path) * 2 + (row->listener >= 0);
+}
+
+static void as_their_order_says(void **state) {
+    (void)state;
+    static const char *const asked[] = {"/", "/x", "/x/1", "/xyz", "/y", "/z"};
+    uint32_t hits = 0, misses = 0;
+    for (uint64_t round = 1; round <= 50; round++) {
+        struct route drawn[ROUTES];
+        seed = round;
+        for (uint32_t i = 0; i < ROUTES; i++) {
+            draw_row(drawn, i);
+        }
+        struct conf *conf = conf_of(drawn);
+        struct router *router = router_new(conf);
+        for (uint32_t i = 0; i < ASKED; i++) {
+            char host[32];
+            draw_name(host);
+            const char *path = asked[draw(6)];
+            uint32_t listener = draw(2), best = 0, mount;
+            int32_t want = (int32_t)ROUTES;
+            for (uint32_t r = 0; r < ROUTES; r++) {
+                uint32_t is = worth(&drawn[r], host, path, (int)listener);
+                want = is > best ? (int32_t)r : want;
+                best = is > best ? is : best;
+            }
+            int32_t found = router_find(router, listener, str_of(host), str_of(path), &mount);
+            if (found != want) {
+                fail_msg("seed %u: %s%s by listener %u goes to %d, not to %d", (unsigned)round,
+                         host, path, listener, found, want);
+            }
+            hits += best > 0;
+            misses += best == 0;
+        }
+        router_free(router);
+        conf_free(conf);
+    }
+    assert_true(hits > 1000 && misses > 1000);
+}
+
+/* The longest names that a line has room for, and what only looks like one: dots and nothing
+ * else, and far more than any name has. */
+static void the_longest_names(void **state) {
+    (void)state;
+    char text[2000], longest[200] = "", host[40000];
+    for (uint32_t i = 0; i < 90; i++) {
+        strcat(longest, "a.");
+    }
+    strcat(longest, "b");
+    snprintf(text, sizeof text, "[listener l]\nbind = 127.0.0.1:81\nbackend = rest\n"
+             "[route r]\nhost = %s\nbackend = exact\n[route w]\nhost = *.%s\nbackend = wild\n"
+             "[backend exact]\nserver = 127.0.0.1:1\n[backend wild]\nserver = 127.0.0.1:1\n"
+             "[backend rest]\nserver = 127.0.0.1:1\n", longest, longest);
+    struct conf_errors errors = {0};
+    struct conf *conf = conf_load_text("test", text, &errors);
+    assert_non_null(conf);
+    struct router *router = router_new(conf);
+    uint32_t mount;
+    assert_int_equal(router_find(router, 0, str_of(longest), STR("/"), &mount), 0);
+    snprintf(host, sizeof host, "x.%s", longest);
+    assert_int_equal(router_find(router, 0, str_of(host), STR("/"), &mount), 1);
+    snprintf(host, sizeof host, ".%s", longest);
+    assert_int_equal(router_find(router, 0, str_of(host), STR("/"), &mount), 2);
+    memset(host, '.', sizeof host);
+    for (uint32_t len = 0; len < 600; len++) {
+        assert_int_equal(router_find(router, 0, (struct str){host, len}, STR("/"), &mount), 2);
+    }
+    memset(host, 'x', sizeof host);
+    memcpy(host + sizeof host - strlen(longest), longest, strlen(longest));
+    host[sizeof host - strlen(longest) - 1] = '.';
+    assert_int_equal(router_find(router, 0, (struct str){host, sizeof host}, STR("/"), &mount), 1);
+    router_free(router);
+    conf_free(conf);
+    conf_errors_fini(&errors);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(first_of_the_best)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(first_of_the_best),
+                                       cmocka_unit_test(as_their_order_says),
+                                       cmocka_unit_test(the_longest_names)};
     return cmocka_run_group_tests_name("route", tests, NULL, NULL);
 }
