@@ -1,6 +1,29 @@
 /* The http room of one ring: its pools, and what is done to all down sessions. */
 #include "http/http_priv.h"
 
+/* To end an idle connection takes some 10 us. So many are ended in a turn as delay those that are
+ * still served by less than a millisecond: 9,000 in one turn held them up for an eighth of a
+ * second. */
+#define DRAINED_PER_TURN 64u
+
+static void drain_run(struct task *task) {
+    struct http *http = container_of(task, struct http, drain);
+    for (uint32_t n = 0; n < DRAINED_PER_TURN && http->drain_left > 0; n++) {
+        struct list_node *node = list_pop(&http->sessions);
+        if (node == NULL) {
+            http->drain_left = 0;
+            return;
+        }
+        list_append(&http->sessions, node);     /* behind those whose turn is still to come */
+        http->drain_left--;
+        struct session *session = container_of(node, struct session, link);
+        session->ops->drain(session);
+    }
+    if (http->drain_left > 0) {
+        task_yield(http->ring, &http->drain);
+    }
+}
+
 void http_init(struct http *http, struct ring *ring, struct net *net) {
     *http = (struct http){.magic = HTTP_MAGIC, .ring = ring, .net = net};
     pool_init(&http->chunks, "arena_chunks", ARENA_CHUNK, 0);
@@ -10,11 +33,14 @@ void http_init(struct http *http, struct ring *ring, struct net *net) {
     pool_init(&http->up_streams, "up_streams", h1_up_stream_size, 0);
     pool_init(&http->locals, "local_streams", local_stream_size, 0);
     list_init(&http->sessions);
+    task_init(&http->drain, drain_run);
+    http->drain.lane = TASK_BULK;
 }
 
 void http_fini(struct http *http) {
     ensure_magic(http, HTTP_MAGIC);
     ensure(list_empty(&http->sessions));
+    task_cancel(http->ring, &http->drain);
     pool_fini(&http->downs);
     pool_fini(&http->ups);
     pool_fini(&http->down_streams);
@@ -47,12 +73,10 @@ bool http_has_room(const struct http *http) {
 void http_drain(struct http *http) {
     ensure_magic(http, HTTP_MAGIC);
     http->draining = true;
-    struct list_node *next;
-    for (struct list_node *node = http->sessions.next; node != &http->sessions; node = next) {
-        next = node->next;
-        struct session *session = container_of(node, struct session, link);
-        session->ops->drain(session);
+    list_each(node, &http->sessions) {
+        http->drain_left++;
     }
+    task_wake(http->ring, &http->drain);
 }
 
 void http_stop_tunnels(struct http *http) {

@@ -329,6 +329,8 @@ struct http {
     struct pool chunks;                  /* ARENA_CHUNK */
     struct pool downs, ups, down_streams, up_streams, locals;
     struct list_node sessions;           /* down sessions, for draining */
+    struct task drain;                   /* drains some of them in each turn */
+    uint32_t drain_left;                 /* those at the front of the list that it has not seen */
     bool draining;
     uint64_t connection_count;
 };
@@ -341,7 +343,7 @@ void http_bound(struct http *, uint32_t clients, uint32_t servers);
 void http_trim(struct http *);
 /* False when h1_down_new would be refused. */
 bool http_has_room(const struct http *);
-/* All down sessions: no new request after those that run, idle ones end at once. */
+/* All down sessions: no new request after those that run; idle ones end, some in each turn. */
 void http_drain(struct http *);
 /* All down sessions: their tunnels are told that the end is near. */
 void http_stop_tunnels(struct http *);
