@@ -2,7 +2,8 @@
 #
 # Two doors have two implementations: ring (io_uring, or the simulated one) and tls (OpenSSL, or a
 # toy). What stands above them links gyre_ring_door and gyre_tls_door, and the *executable* says
-# which implementation that is: its property GYRE_SIM chooses the simulated ring and the toy.
+# which implementation that is: its property GYRE_SIM chooses the simulated ring and the toy;
+# GYRE_OPENSSL beside it, OpenSSL on the simulated ring.
 
 # gyre_room(NAME FOLDER [ROOMS room...] [LIBS target...] [CORE file...])
 #
@@ -42,5 +43,6 @@ endfunction()
 set(sim "$<BOOL:$<TARGET_PROPERTY:GYRE_SIM>>")
 add_library(gyre_ring_door INTERFACE)
 target_link_libraries(gyre_ring_door INTERFACE $<IF:${sim},gyre_sim,gyre_ring>)
+set(toy "$<AND:${sim},$<NOT:$<BOOL:$<TARGET_PROPERTY:GYRE_OPENSSL>>>>")
 add_library(gyre_tls_door INTERFACE)
-target_link_libraries(gyre_tls_door INTERFACE $<IF:${sim},gyre_toy_tls,gyre_tls>)
+target_link_libraries(gyre_tls_door INTERFACE $<IF:${toy},gyre_toy_tls,gyre_tls>)
