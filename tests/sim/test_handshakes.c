@@ -20,6 +20,7 @@
 #define STORM_COUNT 500u
 #define COUNT (LIVE_COUNT + STORM_COUNT)
 #define PER_TURN 8u
+#define BUFFERS 4096u           /* more than are ever needed */
 
 /* --- A server that says what it hears ----------------------------------------------------- */
 
@@ -78,12 +79,12 @@ static void server_accepting(struct task *task) {
     }
 }
 
-static struct server *server_new(void) {
+static struct server *server_new(uint32_t buf_size, uint32_t buf_max) {
     struct server *s = mem_zero(sizeof *s);
     const char *error;
     char why[TLS_WHY_MAX];
-    s->ring = ring_new(&(struct ring_params){.handshakes_per_turn = PER_TURN, .buf_size = 2048,
-                                             .buf_max = 4096}, NULL);
+    s->ring = ring_new(&(struct ring_params){.handshakes_per_turn = PER_TURN, .buf_size = buf_size,
+                                             .buf_max = buf_max}, NULL);
     net_init(&s->net, s->ring);
     s->tls = tls_context_new(&(struct tls_params){0}, why);
     s->limits = (struct wire_limits){.rx_mark = 16384, .tx_mark = 16384, .handshake_ms = 60000,
@@ -191,7 +192,7 @@ static void live_is_served_in_a_storm(void **state) {
         struct sim_params params = sim_params_clean();
         params.latency_us = 0;
         struct sim *sim = sim_new(seed, &params);
-        struct server *s = server_new();
+        struct server *s = server_new(2048, BUFFERS);
         struct client *clients = mem_zero(COUNT * sizeof *clients);
         struct wanted wanted = {s, LIVE_COUNT};
         for (uint32_t i = 0; i < COUNT; i++) {
@@ -254,7 +255,7 @@ static void large_bodies_have_a_lane(void **state) {
     (void)state;
     static const char large[48 * 1024];
     struct sim *sim = sim_new(1, NULL);
-    struct server *s = server_new();
+    struct server *s = server_new(2048, BUFFERS);
     struct client client = {.said = 0};
     struct wanted wanted = {s, 1};
     client_init(&client, s);
@@ -278,10 +279,94 @@ static void large_bodies_have_a_lane(void **state) {
     sim_free(sim);
 }
 
+#define UPLOADS 40u
+
+static bool uploads_accepted(void *arg) {
+    return ((struct server *)arg)->count == UPLOADS + 1;
+}
+
+static bool uploads_heard(const struct client *clients) {
+    for (uint32_t i = 1; i <= UPLOADS; i++) {
+        if (clients[i].heard < clients[i].said) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* How many wait in the lane of bulk. Of receive buffers they hold no more than could be spared when
+ * they took them: half of all. Of the others nothing but a piece of a record is left lying. */
+static uint32_t check_bulk(const struct server *s, uint32_t buffers) {
+    uint32_t waiting = 0, pinned = 0;
+    for (uint32_t i = 0; i < s->count; i++) {
+        const struct wire *w = s->conns[i].wire;
+        if (w->turn.lane == TASK_BULK && list_linked(&w->turn.ready)) {
+            waiting++;
+            pinned += bufq_pins(&w->intake->cipher);
+        } else {
+            assert_true(w->intake->cipher.bytes < TOY_RECORD_MAX && w->rx.bytes == 0);
+        }
+    }
+    assert_true(pinned <= buffers / 2);
+    return waiting;
+}
+
+/* Bodies that come: they stand in the lane of bulk, even where there are few receive buffers all
+ * comes through, and who sends little meanwhile is heard at once. */
+static void large_uploads_have_it_too(void **state) {
+    (void)state;
+    static const char large[60 * 1024];
+    static const uint32_t buffers[] = {BUFFERS, 16};
+    for (uint32_t round = 0; round < 6; round++) {
+        uint32_t buf_max = buffers[round % 2];
+        struct sim_params params = sim_params_clean();
+        params.latency_us = 0;
+        params.pipe_min = params.pipe_max = 2 * sizeof large;
+        struct sim *sim = sim_new(round, &params);
+        struct server *s = server_new(sizeof large + 4096, buf_max);
+        struct client *clients = mem_zero((UPLOADS + 1) * sizeof *clients);
+        struct wanted wanted = {s, UPLOADS + 1};
+        for (uint32_t i = 0; i <= UPLOADS; i++) {
+            client_init(&clients[i], s);
+        }
+        assert_int_equal(sim_run_until(sim, uploads_accepted, s, 1000), PEERS_MET);
+        for (uint32_t i = 0; i <= UPLOADS; i++) {
+            client_flush(&clients[i]);
+        }
+        assert_int_equal(sim_run_until(sim, all_up, &wanted, 1000), PEERS_MET);
+        for (uint32_t i = 1; i <= UPLOADS; i++) {
+            toy_client_send(&clients[i].toy, large, sizeof large);
+            clients[i].said += (uint32_t)sizeof large;
+            client_flush(&clients[i]);
+        }
+        uint32_t most = 0, echoes = 0;
+        while (!uploads_heard(clients)) {
+            assert_true(sim_step(sim));
+            uint32_t waiting = check_bulk(s, buf_max);
+            most = waiting > most ? waiting : most;
+            if (clients[0].heard == clients[0].said) {
+                echoes++;
+                client_ping(&clients[0]);
+            }
+        }
+        assert_true(most > UPLOADS / 4 && echoes > 3);
+        for (uint32_t i = 0; i <= UPLOADS; i++) {
+            peer_fin(clients[i].peer);
+        }
+        server_free(s);
+        for (uint32_t i = 0; i <= UPLOADS; i++) {
+            toy_client_fini(&clients[i].toy);
+        }
+        mem_free(clients);
+        sim_free(sim);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(live_is_served_in_a_storm),
         cmocka_unit_test(large_bodies_have_a_lane),
+        cmocka_unit_test(large_uploads_have_it_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
