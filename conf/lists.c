@@ -49,8 +49,14 @@ void type_set_files(struct load *load, const struct conf_key *key, void *member,
     }
 }
 
+/* RFC 1035 2.3.4, in text. The lines of inih are shorter, but not those of every build of it. */
+#define NAME_MAX_TEXT 253u
+
 static const char *labels_why(struct str name) {
     uint32_t label = 0;
+    if (name.len > NAME_MAX_TEXT) {
+        return "a host has at most 253 characters";
+    }
     for (uint32_t i = 0; i < name.len; i++) {
         char c = name.p[i];
         if (c == '*') {

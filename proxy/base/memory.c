@@ -50,7 +50,8 @@ void memory_count(int64_t bytes) {
     if (uncounted < STEP_BYTES && uncounted > -STEP_BYTES) {
         return;
     }
-    int64_t used = atomic_fetch_add_explicit(&total.bytes, uncounted, memory_order_relaxed) + uncounted;
+    int64_t used = uncounted;
+    used += atomic_fetch_add_explicit(&total.bytes, uncounted, memory_order_relaxed);
     uncounted = 0;
     level_set(used);
 }

@@ -1,13 +1,18 @@
-/* From host, path and listener to a backend. However many hosts there are, a request takes as long:
- * they stand in a hash table. The paths of one host are gone through. */
+/* From host, path and listener to a backend. Hosts stand in a hash table: however many they are, a
+ * request takes as long. The routes of one host, and those without one, are gone through. */
 #include <stdlib.h>
 
 #include "base/ensure.h"
 #include "base/mem.h"
 #include "exchange/exchange_priv.h"
 
-/* RFC 1035 2.3.4, in text; a line of the configuration has no room for as many. */
+/* RFC 1035 2.3.4, in text: conf takes no longer names. */
 #define HOST_MAX 253u
+/* Labels and dots of such a name: so many wildcards at most are true of one host. */
+#define NESTED_MAX (HOST_MAX / 2 + 1)
+/* FNV-1a. */
+#define HASH_START 14695981039346656037u
+#define HASH_PRIME 1099511628211u
 
 /* One host of one route. */
 struct way {
@@ -89,7 +94,7 @@ static void way_add(struct router *router, const struct conf_route *route, const
 }
 
 static uint64_t hash_add(uint64_t hash, char c) {
-    return (hash ^ (uint8_t)char_lower(c)) * 1099511628211u;   /* FNV-1a */
+    return (hash ^ (uint8_t)char_lower(c)) * HASH_PRIME;
 }
 
 /* Where it stands, or the empty slot where it belongs. */
@@ -106,6 +111,7 @@ static struct way_host **slot_of(const struct router *router, uint64_t hash, str
 
 static void hosts_add(struct router *router, struct way_host *host) {
     ensure(host->name.len <= HOST_MAX + 1);
+    host->hash = HASH_START;
     for (uint32_t i = host->name.len; i > 0; i--) {
         host->hash = hash_add(host->hash, host->name.p[i - 1]);
     }
@@ -209,16 +215,19 @@ static const struct way *way_of(const struct way_host *host, uint32_t listener, 
  * then they are asked the other way round. No further than a name can be that is known. */
 static const struct way *way_of_host(const struct router *router, uint32_t listener,
                                      struct str host, struct str path) {
-    const struct way_host *found[HOST_MAX], *exact = NULL;
+    const struct way_host *found[NESTED_MAX], *exact = NULL;
     const struct way *w = NULL;
     uint32_t count = 0, last = host.len > router->longest ? host.len - router->longest : 0;
-    uint64_t hash = 0;
+    uint64_t hash = HASH_START;
     for (uint32_t i = host.len; i > last; i--) {
         hash = hash_add(hash, host.p[i - 1]);
         if (host.p[i - 1] == '.' && i > 1) {
             struct str rest = {host.p + i - 1, host.len - (i - 1)};
-            found[count] = *slot_of(router, hash, rest, true);
-            count += found[count] != NULL;
+            const struct way_host *wildcard = *slot_of(router, hash, rest, true);
+            if (wildcard != NULL) {
+                ensure(count < NESTED_MAX);
+                found[count++] = wildcard;
+            }
         }
     }
     if (last == 0) {

@@ -330,7 +330,7 @@ struct http {
     struct pool downs, ups, down_streams, up_streams, locals;
     struct list_node sessions;           /* down sessions, for draining */
     struct task drain;                   /* drains some of them in each turn */
-    uint32_t drain_left;                 /* those at the front of the list that it has not seen */
+    uint32_t drain_left;                 /* at most so many, at the front, it has not seen */
     bool draining;
     uint64_t connection_count;
 };

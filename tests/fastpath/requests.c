@@ -3,9 +3,10 @@
  *
  *   fastpath REQUESTS [log | async | hosts | tls PEM | apart]
  *
- * REQUESTS of each of the 32 clients; with the access log on; to a backend of mode async; to one host
- * of a thousand; over TLS, with the certificate and key of the file PEM. TLS is OpenSSL's on both
- * sides, the ring simulated. apart: of two workers, first the one has requests and then the other (tests/fastpath/apart). */
+ * REQUESTS of each of the 32 clients. log: with the access log on. async: to a backend of that mode.
+ * hosts: to one of a thousand. tls: over TLS, OpenSSL's on both sides, with the certificate and key
+ * of the file PEM. apart: of two workers, first the one has requests and then the other
+ * (tests/fastpath/apart). */
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +21,8 @@
 
 static const char asked[] = "GET /catalog/items?page=3 HTTP/1.1\r\n"
                             "Host: www.example.org\r\n"
-                            "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Firefox/128.0\r\n"
+                            "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) "
+                            "Firefox/128.0\r\n"
                             "Accept: text/html,application/xhtml+xml,application/xml;q=0.9\r\n"
                             "Accept-Language: en-US,en;q=0.5\r\n"
                             "Accept-Encoding: gzip, deflate, br\r\n"
@@ -150,6 +152,7 @@ static void client_begin(struct client *client, const struct addr *gyre, unsigne
 
 static void clients_serve(struct sim *sim, const struct addr *gyre, unsigned long each, bool tls) {
     SSL_CTX *context = tls ? SSL_CTX_new(TLS_client_method()) : NULL;
+    ensure(context != NULL || !tls);
     for (uint32_t i = 0; i < CLIENTS; i++) {
         client_begin(&clients[i], gyre, each, context);
     }

@@ -1,5 +1,5 @@
-/* The end of a worker that has many idle clients, on the simulated ring: whoever is still served
- * waits for none of them. */
+/* The end of workers that have many idle clients, on the simulated ring. (Its turns take no time:
+ * what those who are still served wait for is the number of clients that end in one.) */
 #include "limits_lab.h"
 
 #define IDLE 600u
@@ -33,20 +33,25 @@ static void end_some_each_turn(uint32_t left) {
     }
 }
 
-/* A worker that begins to end; one of its clients has a request that the origin has. */
-static struct peer *begin_idle(uint64_t seed) {
-    begin(seed, "max_connections_per_client = 10000\n");
-    struct peer *busy = dial();
-    peer_send_text(busy, GET);
-    await_head();
-    for (uint32_t i = 0; i < IDLE; i++) {
-        idle[i] = dial();
-    }
-    uint32_t all = IDLE + 1;
-    assert_int_equal(sim_run_until(sim, all_are_in, &all, MINUTE), PEERS_MET);
+static void begin_workers(uint64_t seed, const char *drain_timeout, const char *listener) {
+    char ini[512];
+    snprintf(ini, sizeof ini, "[global]\nworkers = 2\ndrain_timeout = %s\n"
+             "[listener web]\nbind = 127.0.0.1:80\nmax_connections_per_client = 10000\n%s"
+             "backend = app\n[backend app]\nserver = 127.0.0.1:8001\n", drain_timeout, listener);
+    struct sim_params params = params_of(seed);
+    sim = sim_new(seed + 1, &params);
+    assert_true(lab_start(&lab, true, ini, NULL));
+    struct addr at = addr_of("127.0.0.1:8001");
+    origin_listener = peer_listen(&at, 64);
+}
+
+static void await_sessions(uint32_t count) {
+    assert_int_equal(sim_run_until(sim, all_are_in, &count, MINUTE), PEERS_MET);
+}
+
+static void drain_workers(void) {
     worker_drain(&lab.workers[0]);
     worker_drain(&lab.workers[1]);
-    return busy;
 }
 
 static void end_idle(void) {
@@ -62,21 +67,39 @@ static bool has_answer(void *arg) {
     return peer_has(arg, "Content-Length: 2\r\n") && peer_has(arg, "\r\n\r\nok");
 }
 
-static void expect_last_answer(struct peer *p) {
-    peer_send_text(origin, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
-    assert_int_equal(sim_run_until(sim, has_answer, p, MINUTE), PEERS_MET);
-    assert_true(peer_has(p, "Connection: close\r\n"));
-    assert_int_equal(sim_run_until(sim, has_ended, p, MINUTE), PEERS_MET);
-    peer_free(p);
-}
-
-/* Its request runs meanwhile: it is answered, and told that it was the last time. */
+/* Whose request still runs is answered, and told that it was the last time. */
 static void idle_ones_end_some_each_turn(void **state) {
     (void)state;
     for (uint64_t seed = 0; seed < SEEDS; seed++) {
-        struct peer *busy = begin_idle(seed);
+        begin_workers(seed, "2s", "");
+        struct peer *busy = dial();
+        peer_send_text(busy, GET);
+        await_head();
+        for (uint32_t i = 0; i < IDLE; i++) {
+            idle[i] = dial();
+        }
+        await_sessions(IDLE + 1);
+        drain_workers();
         end_some_each_turn(1);
-        expect_last_answer(busy);
+        peer_send_text(origin, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+        assert_int_equal(sim_run_until(sim, has_answer, busy, MINUTE), PEERS_MET);
+        assert_true(peer_has(busy, "Connection: close\r\n"));
+        assert_int_equal(sim_run_until(sim, has_ended, busy, MINUTE), PEERS_MET);
+        peer_free(busy);
+        end_idle();
+    }
+}
+
+/* Their time is over before gyre has come to all of them. */
+static void without_any_time(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        begin_workers(seed, "0", "");
+        for (uint32_t i = 0; i < IDLE; i++) {
+            idle[i] = dial();
+        }
+        await_sessions(IDLE);
+        drain_workers();
         end_idle();
     }
 }
@@ -84,6 +107,7 @@ static void idle_ones_end_some_each_turn(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(idle_ones_end_some_each_turn),
+        cmocka_unit_test(without_any_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
