@@ -49,13 +49,10 @@ void type_set_files(struct load *load, const struct conf_key *key, void *member,
     }
 }
 
-/* RFC 1035 2.3.4, in text. The lines of inih are shorter, but not those of every build of it. */
-#define NAME_MAX_TEXT 253u
-
 static const char *labels_why(struct str name) {
     uint32_t label = 0;
-    if (name.len > NAME_MAX_TEXT) {
-        return "a host has at most 253 characters";
+    if (name.len >= ADDR_HOST_MAX) {    /* inih's lines are shorter, but not in every build of it */
+        return "a host name is at most 253 bytes";
     }
     for (uint32_t i = 0; i < name.len; i++) {
         char c = name.p[i];

@@ -2,14 +2,13 @@
  * request takes as long. The routes of one host, and those without one, are gone through. */
 #include <stdlib.h>
 
+#include "base/addr.h"
 #include "base/ensure.h"
 #include "base/mem.h"
 #include "exchange/exchange_priv.h"
 
-/* RFC 1035 2.3.4, in text: conf takes no longer names. */
-#define HOST_MAX 253u
-/* Labels and dots of such a name: so many wildcards at most are true of one host. */
-#define NESTED_MAX (HOST_MAX / 2 + 1)
+/* A name is labels and dots: so many wildcards at most are true of one host. */
+#define NESTED_MAX (ADDR_HOST_MAX / 2)
 /* FNV-1a. */
 #define HASH_START 14695981039346656037u
 #define HASH_PRIME 1099511628211u
@@ -110,7 +109,7 @@ static struct way_host **slot_of(const struct router *router, uint64_t hash, str
 }
 
 static void hosts_add(struct router *router, struct way_host *host) {
-    ensure(host->name.len <= HOST_MAX + 1);
+    ensure(host->name.len <= ADDR_HOST_MAX);    /* with a wildcard's dot */
     host->hash = HASH_START;
     for (uint32_t i = host->name.len; i > 0; i--) {
         host->hash = hash_add(host->hash, host->name.p[i - 1]);

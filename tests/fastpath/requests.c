@@ -1,12 +1,11 @@
 /* The fast path and nothing else: keep-alive clients on the simulated ring ask for 1 KiB, one
  * worker relays it. tests/fastpath/run counts the instructions.
  *
- *   fastpath REQUESTS [log | async | hosts | tls PEM | apart]
+ *   fastpath REQUESTS [log | async | hosts | tls CERTIFICATE KEY | apart]
  *
  * REQUESTS of each of the 32 clients. log: with the access log on. async: to a backend of that mode.
- * hosts: to one of a thousand. tls: over TLS, OpenSSL's on both sides, with the certificate and key
- * of the file PEM. apart: of two workers, first the one has requests and then the other
- * (tests/fastpath/apart). */
+ * hosts: to one of a thousand. tls: over TLS, OpenSSL's on both sides, with these two files. apart:
+ * of two workers, first the one has requests and then the other (tests/fastpath/apart). */
 #include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -213,7 +212,7 @@ static enum kind kind_of(int argc, char **argv) {
         return KIND_PLAIN;
     }
     for (enum kind kind = KIND_LOG; argc > 2 && kind < KINDS; kind++) {
-        if (strcmp(argv[2], kind_names[kind]) == 0 && argc == (kind == KIND_TLS ? 4 : 3)) {
+        if (strcmp(argv[2], kind_names[kind]) == 0 && argc == (kind == KIND_TLS ? 5 : 3)) {
             return kind;
         }
     }
@@ -222,11 +221,12 @@ static enum kind kind_of(int argc, char **argv) {
 
 #define HOSTS 1000u
 
-static void gyre_start(struct lab *lab, enum kind kind, const char *pem) {
+static void gyre_start(struct lab *lab, enum kind kind, char **files) {
     static char conf[100 * HOSTS];
-    char certificate[256] = "";
+    char certificate[512] = "";
     if (kind == KIND_TLS) {
-        snprintf(certificate, sizeof certificate, "certificate = %s\n", pem);
+        snprintf(certificate, sizeof certificate, "certificate = %s\nkey = %s\n", files[0],
+                 files[1]);
     }
     size_t len = (size_t)snprintf(
         conf, sizeof conf, "[global]\nworkers = %d\naccess_log = %s\n"
@@ -246,7 +246,7 @@ int main(int argc, char **argv) {
     unsigned long each = argc >= 2 ? strtoul(argv[1], NULL, 10) : 0;
     enum kind kind = kind_of(argc, argv);
     if (each == 0 || kind == KINDS) {
-        fprintf(stderr, "usage: fastpath REQUESTS [log | async | hosts | tls PEM | apart]\n");
+        fprintf(stderr, "usage: fastpath REQUESTS [log | async | hosts | tls CERTIFICATE KEY | apart]\n");
         return 2;
     }
     memset(answer, 'x', sizeof answer);
@@ -257,7 +257,7 @@ int main(int argc, char **argv) {
     struct peer_listener *listener = peer_listen(&origin, 256);
     listener->accepted = origin_accepts;
     static struct lab lab;      /* not on the stack, where tests/fastpath/apart does not look */
-    gyre_start(&lab, kind, argv[argc - 1]);
+    gyre_start(&lab, kind, argv + 3);
     if (kind == KIND_APART) {
         workers_serve(sim, &lab, &gyre, each);
     } else {
